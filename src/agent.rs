@@ -1,0 +1,1 @@
+//! The agent: wires watching, hashing, the spool and the sinks together.

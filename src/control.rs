@@ -1,0 +1,1 @@
+//! Control: the Unix socket through which the command line talks to a running agent.

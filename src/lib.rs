@@ -1,0 +1,17 @@
+//! stampd gives every file change on a developer's machine a durable, provable stamp.
+
+pub mod agent;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod hash;
+pub mod model;
+pub mod repo;
+pub mod runtime;
+pub mod scan;
+pub mod settle;
+pub mod sink;
+pub mod spool;
+pub mod store;
+pub mod sync;
+pub mod watch;

@@ -1,0 +1,3 @@
+//! The `stampd` binary.
+
+fn main() {}

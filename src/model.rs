@@ -1,0 +1,14 @@
+//! The words of stampd as types: paths, digests, stamps, streams, bodies, batches.
+//!
+//! Pure data and pure functions: no clock, no file system, no runtime. Values are valid by
+//! construction; whoever reads them from outside parses them here.
+
+pub mod batch;
+pub mod body;
+pub mod class;
+pub mod digest;
+pub mod namespace;
+pub mod path;
+pub mod stamp;
+pub mod status;
+pub mod stream;

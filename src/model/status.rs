@@ -1,0 +1,142 @@
+//! What `stampd status` tells, as the JSON that is pinned for programs.
+
+use serde::{Deserialize, Serialize};
+
+use super::namespace::Namespace;
+use crate::runtime::time::Timestamp;
+
+/// The name of this JSON's schema.
+pub const SCHEMA: &str = "stampd.status/v1";
+
+/// The whole answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// stampd's version.
+    pub version: String,
+    /// The worst of the parts.
+    pub state: AgentState,
+    /// Seconds since the agent started.
+    pub uptime_s: u64,
+    /// Every configured repo.
+    pub repos: Vec<RepoStatus>,
+    /// Every sink that has a section in the config.
+    pub sinks: Vec<SinkStatus>,
+    /// The spool.
+    pub spool: SpoolStatus,
+}
+
+/// The state of the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentState {
+    /// All is well; a sink offline is well.
+    Healthy,
+    /// Some repo is not fully seen.
+    Degraded,
+    /// A sink needs a person.
+    Parked,
+    /// The first comparison with the disk is not done yet.
+    Starting,
+}
+
+/// One repo.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RepoStatus {
+    /// Its name.
+    pub name: String,
+    /// Its root.
+    pub path: String,
+    /// Its tenant.
+    pub namespace: Namespace,
+    /// Whether we see it.
+    pub state: RepoState,
+    /// Why not, and what to do.
+    pub reason: Option<String>,
+    /// Files in the index.
+    pub files: u64,
+    /// Paths seen but not yet durable.
+    pub pending: u64,
+    /// Stamps in its streams.
+    pub stamps: u64,
+    /// When the newest stamp of a path was taken.
+    pub last_change: Option<Timestamp>,
+    /// How much of it is seen.
+    pub coverage: Coverage,
+}
+
+/// Whether we see a repo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RepoState {
+    /// The first comparison with the disk is not done yet.
+    Starting,
+    /// Every directory is armed.
+    Watching,
+    /// Some of it is seen only by polling, or not at all for now.
+    Degraded,
+    /// The root is not there.
+    Absent,
+}
+
+/// How much of a repo is seen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Directories with a watch.
+    pub directories_watched: u64,
+    /// Directories that are polled for want of a watch.
+    pub directories_polled: u64,
+    /// Entries that exclusion rules keep out, as the last walk counted them.
+    pub excluded: u64,
+    /// Paths that could not be read.
+    pub unreadable: u64,
+}
+
+/// One sink.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SinkStatus {
+    /// `postgres`, `kafka` or `bridge`.
+    pub name: String,
+    /// The state of the road.
+    pub state: ReachState,
+    /// Stamps it has not confirmed yet.
+    pub queued: u64,
+    /// When the oldest of those was taken.
+    pub oldest: Option<Timestamp>,
+    /// When the newest confirmed stamp was taken.
+    pub confirmed_at: Option<Timestamp>,
+    /// The rung that fails, and what to do.
+    pub reason: Option<String>,
+    /// Stamps it will never accept.
+    pub dead_letters: u64,
+}
+
+/// The state of the road to a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReachState {
+    /// Switched off.
+    Disabled,
+    /// No road; probed with backoff.
+    Offline,
+    /// Climbing the ladder.
+    Probing,
+    /// The road is open; one small batch goes first.
+    HalfOpen,
+    /// Delivering.
+    Online,
+    /// Delivering with errors.
+    Degraded,
+    /// A person is needed.
+    Parked,
+}
+
+/// The spool.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SpoolStatus {
+    /// Stamps in all streams.
+    pub stamps: u64,
+    /// Bytes of the file and its log.
+    pub bytes: u64,
+}

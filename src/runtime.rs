@@ -1,0 +1,3 @@
+//! What any daemon needs and knows nothing of stamps: time, tasks, signals, logs, units, secrets.
+
+pub mod time;

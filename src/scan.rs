@@ -1,0 +1,1 @@
+//! Scanning: walks a repo and compares what it finds with the file index.

@@ -1,0 +1,1 @@
+//! Sinks: the destinations of stamps behind one trait.

@@ -1,0 +1,1 @@
+//! The store: every line of SQL for Postgres.

@@ -1,0 +1,1 @@
+//! Watching: arm directories, decode events into a bounded set of hints, filter by ignore rules.
