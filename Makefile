@@ -1,0 +1,38 @@
+# What a person types. Each target works on a fresh checkout with a Rust toolchain, C and C++
+# compilers, make and perl; `make test` installs PostgreSQL, Java and Maven when it may.
+
+BED := tests/bed/bed.sh
+
+.PHONY: help run test lint bench servers servers-stop
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make run           build and start the agent on this checkout, with no servers
+run:
+	@tests/bed/demo.sh
+
+## make test [T=name] start PostgreSQL and Kafka, run every test and the lints, stop them
+test:
+ifdef T
+	@$(BED) run cargo test --locked --all-targets -- $(T)
+else
+	@$(MAKE) --no-print-directory lint
+	@$(BED) run cargo test --locked
+endif
+
+## make lint          rustfmt, clippy and cargo-deny; no warnings are allowed
+lint:
+	@tests/bed/lint.sh
+
+## make bench         measure against the peers and print one table (minutes)
+bench:
+	@BED_FSYNC=on $(BED) run cargo bench --locked --bench figures
+
+## make servers       leave PostgreSQL and Kafka running for development
+servers:
+	@$(BED) up
+
+## make servers-stop  stop them
+servers-stop:
+	@$(BED) down
