@@ -1,1 +1,3 @@
+//! Figures: stampd beside its peers.
+
 fn main() {}

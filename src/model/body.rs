@@ -171,13 +171,11 @@ impl Members {
     /// Bytes as text for people, and as base64 beside it exactly when they are not UTF-8.
     fn bytes(&mut self, key: &str, key_base64: &str, bytes: Option<&[u8]>) {
         let Some(bytes) = bytes else { return };
-        match std::str::from_utf8(bytes) {
-            Ok(text) => self.text(key, text),
-            Err(_) => {
-                self.text(key, &String::from_utf8_lossy(bytes));
-                self.text(key_base64, &STANDARD.encode(bytes));
-            }
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            return self.text(key, text);
         }
+        self.text(key, &String::from_utf8_lossy(bytes));
+        self.text(key_base64, &STANDARD.encode(bytes));
     }
 
     fn finish(mut self) -> String {

@@ -1,1 +1,12 @@
 //! Integration tests, one module per capability.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "all of this crate is tests, also what is not itself a #[test]"
+)]
+
+mod architecture;
+mod bed;
+mod support;

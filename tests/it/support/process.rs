@@ -1,0 +1,217 @@
+//! The stampd binary as a process: with a scratch home, started, ready, ended by signal.
+
+use std::fs::File;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::wait::{wait_for, wait_until};
+
+/// A scratch home for one agent: its config, state and runtime directories, and nothing of the
+/// developer's own environment. It outlives the processes started in it, so that a killed agent can
+/// be started again over the same spool.
+pub struct Home {
+    dir: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Home {
+    /// Makes an empty home.
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("stampd-it-").tempdir();
+        let home = Self { dir: dir.expect("a scratch directory"), variables: Vec::new() };
+        for part in [home.state_dir(), home.runtime_dir(), home.path().join("home")] {
+            std::fs::create_dir(part).expect("the home takes directories");
+        }
+        home
+    }
+
+    /// The home's directory.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where the spool lies.
+    pub fn state_dir(&self) -> PathBuf {
+        self.path().join("state")
+    }
+
+    /// Where the control socket lies.
+    pub fn runtime_dir(&self) -> PathBuf {
+        self.path().join("run")
+    }
+
+    /// The config file that every command is given.
+    pub fn config_file(&self) -> PathBuf {
+        self.path().join("stampd.toml")
+    }
+
+    /// Writes the config file.
+    pub fn configure(&self, toml: &str) {
+        std::fs::write(self.config_file(), toml).expect("the home takes a config file");
+    }
+
+    /// Adds a variable to the environment of every later command, such as a password's.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// A stampd command that knows only this home.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stampd"));
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", self.path().join("home"))
+            .env("STATE_DIRECTORY", self.state_dir())
+            .env("RUNTIME_DIRECTORY", self.runtime_dir())
+            .env("RUST_BACKTRACE", "1")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .arg("--config")
+            .arg(self.config_file())
+            .args(args)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("the stampd binary starts")
+    }
+
+    /// Runs a command that must succeed and returns its standard output.
+    pub fn must(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {}\n{text}\n{errors}", output.status);
+        text
+    }
+
+    /// Starts the agent and does not wait for it.
+    pub fn start(&self) -> Agent {
+        let notify = self.path().join("notify");
+        match std::fs::remove_file(&notify) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+            _ => {}
+        }
+        let notices = UnixDatagram::bind(&notify).expect("a notify socket is bound");
+        notices.set_nonblocking(true).expect("the socket takes the flag");
+        let log = self.path().join("agent.log");
+        let append = File::options().create(true).append(true).open(&log);
+        let child = self
+            .command(&["run"])
+            .env("NOTIFY_SOCKET", &notify)
+            .stdout(Stdio::null())
+            .stderr(append.expect("the home takes a log"))
+            .spawn()
+            .expect("the stampd binary starts");
+        Agent { child, notices, heard: String::new(), log }
+    }
+
+    /// Starts the agent and waits until it says that it is ready.
+    pub fn start_ready(&self) -> Agent {
+        let mut agent = self.start();
+        agent.wait_ready();
+        agent
+    }
+}
+
+/// A running agent, killed with the value.
+pub struct Agent {
+    child: Child,
+    notices: UnixDatagram,
+    heard: String,
+    log: PathBuf,
+}
+
+impl Agent {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged so far, over all its lives in this home.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("the log is readable")
+    }
+
+    /// Waits for `READY=1` on the notify socket.
+    pub fn wait_ready(&mut self) {
+        self.wait_notice("READY=1");
+    }
+
+    /// Waits for a line on the notify socket. An agent that ends first fails the test.
+    pub fn wait_notice(&mut self, line: &str) {
+        wait_until(line, || {
+            let ended = self.child.try_wait().expect("the child is ours");
+            self.listen();
+            let heard = self.heard.lines().any(|heard| heard == line);
+            assert!(heard || ended.is_none(), "{ended:?} before {line}:\n{}", self.log());
+            heard
+        });
+    }
+
+    /// Sends a signal, by pid.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid().cast_signed()).expect("a child's pid is not 0");
+        kill_process(pid, signal).expect("the child takes a signal");
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> ExitStatus {
+        wait_for("the agent ends", || self.child.try_wait().expect("the child is ours"))
+    }
+
+    /// Asks it to end and waits for that.
+    pub fn terminate(self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Kills it, as a crash would.
+    pub fn kill(self) {
+        self.signal(Signal::KILL);
+        self.wait();
+    }
+
+    /// Its resident memory in bytes, as the kernel counts it.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("the child lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).map(str::trim);
+        kib.and_then(|kib| kib.parse::<u64>().ok()).expect("the kernel tells VmRSS in kB") * 1024
+    }
+
+    fn listen(&mut self) {
+        let mut packet = [0; 4096];
+        while let Ok(length) = self.notices.recv(&mut packet) {
+            self.heard.push_str(&String::from_utf8_lossy(&packet[..length]));
+            self.heard.push('\n');
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("the agent's log:\n{}", self.log());
+        }
+    }
+}
+
+/// How long a whole-process test lets work go on before it interrupts it: pseudo-random, so that
+/// over many rounds every moment is hit, and reproducible from the round.
+pub fn moment(round: u32, up_to: Duration) -> Duration {
+    // Knuth's multiplicative hashing spreads consecutive rounds over the whole range.
+    up_to.mul_f64(f64::from(round.wrapping_mul(2_654_435_761)) / f64::from(u32::MAX))
+}
