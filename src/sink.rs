@@ -3,11 +3,15 @@
 //! A sink knows its protocol and how to tell an error's class. When to probe, what to send and what
 //! becomes of an error is `sync`'s work.
 
+use std::error::Error;
+use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::model::batch::Batch;
 use crate::model::class::Class;
+use crate::model::stream::Leaf;
 
 /// A destination of stamps. The client object lives from [`probe`](Self::probe) to
 /// [`close`](Self::close); outside of that a sink holds no socket and no thread.
@@ -33,28 +37,81 @@ pub trait Sink: Send + 'static {
 }
 
 /// An address on the road to a sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Host name or address.
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// Whether TLS is spoken from the first byte, so that the ladder can climb that rung too.
-    pub tls: bool,
+    /// How TLS is spoken from the first byte, so that the ladder can climb that rung too; none
+    /// where there is no TLS, or only after words in the sink's own protocol.
+    pub tls: Option<Tls>,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(out, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(out, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Whom to trust in a TLS handshake.
+#[derive(Clone)]
+pub struct Tls(pub Arc<rustls::ClientConfig>);
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The config can hold a client's key.
+        out.write_str("Tls")
+    }
 }
 
 /// Who is at the other end: the value pinned at first contact (the ledger's id, the cluster's id).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity(pub String);
 
+/// How far up the ladder a probe came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Height {
+    /// No network leads there.
+    Route,
+    /// The name does not resolve.
+    Dns,
+    /// Nothing accepts the connection.
+    Tcp,
+    /// No trust was established.
+    Tls,
+    /// It is not who it was at first contact, or does not say who it is.
+    Identity,
+    /// It is there and will not take stamps.
+    Application,
+}
+
 /// The rung of the probe ladder that failed, as the text a person reads.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct Rung {
+    /// Which one.
+    pub height: Height,
     /// What failed and what to do about it.
     pub text: String,
     /// [`Class::Retry`] when it may pass by itself, [`Class::Park`] when it needs a person.
     pub class: Class,
+}
+
+impl Rung {
+    /// A rung that may hold at the next attempt.
+    pub fn retry(height: Height, text: impl Into<String>) -> Self {
+        Self { height, text: text.into(), class: Class::Retry }
+    }
+
+    /// A rung that needs a person.
+    pub fn park(height: Height, text: impl Into<String>) -> Self {
+        Self { height, text: text.into(), class: Class::Park }
+    }
 }
 
 /// What the receiver says after a delivery.
@@ -63,13 +120,17 @@ pub struct Delivery {
     /// The length of the contiguous prefix that the receiver holds now: behind the batch when it
     /// knows less than was thought, beyond it when another road was faster.
     pub size: u64,
+    /// The receiver's leaf at `size - 1`, where it says so. It is what tells a faster road from a
+    /// fork when `size` lies beyond the batch.
+    pub leaf: Option<Leaf>,
     /// Entries that were new to it.
     pub accepted: u64,
     /// Entries that it had already.
     pub duplicates: u64,
 }
 
-/// Why a batch was not delivered.
+/// Why a batch was not delivered. Nothing of it counts as delivered, though a receiver may hold
+/// some; what it holds already is a duplicate next time.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct SinkError {
@@ -79,12 +140,31 @@ pub struct SinkError {
     pub code: String,
     /// What is to be done about it.
     pub class: Class,
+    /// The position at fault, where the receiver names it: it spares the search for it.
+    pub seq: Option<u64>,
     /// The client library's own error.
     #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    pub source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl SinkError {
+    /// An error of a class, with its code and the text a person reads.
+    pub fn new(class: Class, code: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { text: text.into(), code: code.into(), class, seq: None, source: None }
+    }
+
+    /// Names the position at fault.
+    pub fn at(mut self, seq: u64) -> Self {
+        self.seq = Some(seq);
+        self
+    }
+
+    /// Keeps the client library's own error.
+    pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
     /// What is to be done about it.
     pub const fn class(&self) -> Class {
         self.class

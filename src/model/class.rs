@@ -11,4 +11,7 @@ pub enum Class {
     Reject,
     /// A person is needed (credentials, schema, permissions, identity): say so and probe slowly.
     Park,
+    /// The receiver holds another stamp under an identity of ours: a copy of this spool went on
+    /// without us. Raise the alarm and go on in a new stream.
+    Fork,
 }
