@@ -1,4 +1,10 @@
 //! What any daemon needs and knows nothing of stamps: time, tasks, signals, logs, units, secrets.
 
 pub mod clock;
+pub mod notify;
+pub mod secret;
+pub mod signal;
+pub mod supervisor;
+pub mod telemetry;
 pub mod time;
+pub mod units;
