@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod notify;
+pub mod rooted;
 pub mod secret;
 pub mod signal;
 pub mod supervisor;

@@ -9,4 +9,5 @@
 
 mod architecture;
 mod bed;
+mod rooted;
 mod support;
