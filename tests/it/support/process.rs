@@ -4,12 +4,14 @@ use std::fs::File;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::wait::{wait_for, wait_until};
+use super::wait::{DEADLINE, wait_for};
+
+const LISTEN: Duration = Duration::from_millis(50);
 
 /// A scratch home for one agent: its config, state and runtime directories, and nothing of the
 /// developer's own environment. It outlives the processes started in it, so that a killed agent can
@@ -67,8 +69,8 @@ impl Home {
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("HOME", self.path().join("home"))
-            .env("STATE_DIRECTORY", self.state_dir())
-            .env("RUNTIME_DIRECTORY", self.runtime_dir())
+            .env("STAMPD_AGENT__STATE_DIR", self.state_dir())
+            .env("STAMPD_AGENT__RUNTIME_DIR", self.runtime_dir())
             .env("RUST_BACKTRACE", "1")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .arg("--config")
@@ -100,7 +102,7 @@ impl Home {
             _ => {}
         }
         let notices = UnixDatagram::bind(&notify).expect("a notify socket is bound");
-        notices.set_nonblocking(true).expect("the socket takes the flag");
+        notices.set_read_timeout(Some(LISTEN)).expect("the socket takes a timeout");
         let log = self.path().join("agent.log");
         let append = File::options().create(true).append(true).open(&log);
         let child = self
@@ -147,13 +149,16 @@ impl Agent {
 
     /// Waits for a line on the notify socket. An agent that ends first fails the test.
     pub fn wait_notice(&mut self, line: &str) {
-        wait_until(line, || {
+        let start = Instant::now();
+        loop {
             let ended = self.child.try_wait().expect("the child is ours");
             self.listen();
-            let heard = self.heard.lines().any(|heard| heard == line);
-            assert!(heard || ended.is_none(), "{ended:?} before {line}:\n{}", self.log());
-            heard
-        });
+            if self.heard.lines().any(|heard| heard == line) {
+                return;
+            }
+            assert!(ended.is_none(), "{ended:?} before {line}:\n{}", self.log());
+            assert!(start.elapsed() < DEADLINE, "no {line} yet:\n{}", self.log());
+        }
     }
 
     /// Sends a signal, by pid.
@@ -188,9 +193,10 @@ impl Agent {
         kib.and_then(|kib| kib.parse::<u64>().ok()).expect("the kernel tells VmRSS in kB") * 1024
     }
 
+    /// Takes the next notice, or returns after a moment without one.
     fn listen(&mut self) {
         let mut packet = [0; 4096];
-        while let Ok(length) = self.notices.recv(&mut packet) {
+        if let Ok(length) = self.notices.recv(&mut packet) {
             self.heard.push_str(&String::from_utf8_lossy(&packet[..length]));
             self.heard.push('\n');
         }
