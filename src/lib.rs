@@ -15,3 +15,6 @@ pub mod spool;
 pub mod store;
 pub mod sync;
 pub mod watch;
+
+/// The version of this program, as it stands in stamps and in `stampd version`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

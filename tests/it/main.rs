@@ -9,5 +9,6 @@
 
 mod architecture;
 mod bed;
+mod control;
 mod rooted;
 mod support;
