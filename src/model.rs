@@ -5,8 +5,10 @@
 
 pub mod batch;
 pub mod body;
+pub mod change;
 pub mod class;
 pub mod digest;
+pub mod filetype;
 pub mod namespace;
 pub mod path;
 pub mod stamp;

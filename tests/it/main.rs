@@ -11,4 +11,5 @@ mod architecture;
 mod bed;
 mod control;
 mod rooted;
+mod spool;
 mod support;

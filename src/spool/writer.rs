@@ -1,0 +1,163 @@
+//! The writer: the one thread that changes the spool.
+//!
+//! It takes whatever is queued and never waits for more, makes it one transaction, commits, and only
+//! then acknowledges, lets the in-memory index follow, and tells the sinks. Any error of the file is
+//! fatal: nothing of the transaction is acknowledged, and opening again replays what is durable.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use rustc_hash::FxHashMap;
+use tokio::sync::watch;
+
+use super::Config;
+use super::error::SpoolError;
+use super::lock::Lock;
+use super::queue::{Acknowledge, Queue, Task};
+use super::schema::Blame;
+use super::track::{Statements, Step, Track};
+use crate::model::stamp::Agent;
+use crate::runtime::clock::Clock;
+
+/// The stamps that one transaction takes at most, unless a single task brings more.
+const GROUP_STAMPS_MAX: usize = 10_000;
+
+/// From so many stamps in one transaction on, we are in a first scan or the like.
+const BULK_STAMPS_MIN: usize = 500;
+
+/// Pages of write-ahead log after which SQLite checkpoints, and in bulk: 80 MB, so that a first scan
+/// is not held up by copying pages which the next group changes again.
+const CHECKPOINT_PAGES: u32 = 1_000;
+const CHECKPOINT_PAGES_BULK: u32 = 20_000;
+
+/// The writing end of a spool: hand it to a thread of its own.
+#[derive(Debug)]
+pub struct Writer {
+    pub(super) conn: Connection,
+    pub(super) queue: Queue,
+    pub(super) settings: Settings,
+    /// Last, so that the connection is closed before another process may open one.
+    pub(super) lock: Lock,
+}
+
+/// What the writer was opened with.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) config: Config,
+    pub(super) agent: Agent,
+    /// Digest of the machine and the file: streams of another origin are not continued.
+    pub(super) origin: [u8; 32],
+    pub(super) clock: Clock,
+    pub(super) blame: Blame,
+    /// Counts commits that appended stamps; read by every sink.
+    pub(super) commits: Arc<watch::Sender<u64>>,
+}
+
+impl Writer {
+    /// Works until every handle is dropped and nothing is queued, then checkpoints and marks the
+    /// spool as left in order. Sleeps while there is nothing to do.
+    pub fn run(self) -> Result<(), SpoolError> {
+        let Self { conn, queue, settings, lock } = self;
+        let blame = settings.blame.clone();
+        let mut session = Session::new(&conn, settings)?;
+        while let Some(first) = queue.next() {
+            session.commit_group(first, &queue)?;
+        }
+        drop(session);
+        conn.execute_batch(
+            "UPDATE meta SET value = '1' WHERE key = 'clean'; PRAGMA wal_checkpoint(TRUNCATE);",
+        )
+        .map_err(blame.on("close"))?;
+        drop(conn);
+        drop(lock);
+        Ok(())
+    }
+}
+
+/// The writer at work.
+pub(super) struct Session<'c> {
+    pub(super) conn: &'c Connection,
+    pub(super) settings: Settings,
+    pub(super) statements: Statements<'c>,
+    pub(super) tracks: FxHashMap<i64, Track>,
+    /// Stamps appended by the transaction under way.
+    pub(super) appended: usize,
+    bulk: bool,
+}
+
+impl<'c> Session<'c> {
+    fn new(conn: &'c Connection, settings: Settings) -> Result<Self, SpoolError> {
+        let statements =
+            Statements::prepare(conn).map_err(settings.blame.on("prepare statements"))?;
+        let tracks = FxHashMap::default();
+        Ok(Self { conn, settings, statements, tracks, appended: 0, bulk: false })
+    }
+
+    /// Commits `first` and what else is queued as one transaction, then acknowledges all of it.
+    fn commit_group(&mut self, first: Task, queue: &Queue) -> Result<(), SpoolError> {
+        self.execute("BEGIN IMMEDIATE", "begin a transaction")?;
+        self.appended = 0;
+        let mut acknowledgements = Vec::new();
+        let mut task = Some(first);
+        while let Some(Task { work }) = task {
+            acknowledgements.push(work(self)?);
+            task = if self.appended < GROUP_STAMPS_MAX { queue.try_next() } else { None };
+        }
+        self.save_heads()?;
+        self.execute("COMMIT", "commit")?;
+        self.committed(acknowledgements);
+        self.tune(self.appended >= BULK_STAMPS_MIN)
+    }
+
+    /// Writes how far every stream reaches now.
+    pub(super) fn save_heads(&mut self) -> Result<(), SpoolError> {
+        for track in self.tracks.values_mut() {
+            track
+                .head
+                .save(&mut self.statements.save_head)
+                .map_err(self.settings.blame.on("write the head of a stream"))?;
+        }
+        Ok(())
+    }
+
+    /// The order matters: whoever is told finds the index and the log as they were told.
+    fn committed(&mut self, acknowledgements: Vec<Acknowledge>) {
+        for track in self.tracks.values_mut() {
+            track.committed();
+        }
+        for acknowledge in acknowledgements {
+            acknowledge();
+        }
+        if self.appended > 0 {
+            self.settings.commits.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Postpones checkpoints during bulk work, and makes up for them after it.
+    fn tune(&mut self, bulk: bool) -> Result<(), SpoolError> {
+        if bulk != self.bulk {
+            self.bulk = bulk;
+            let pages = if bulk { CHECKPOINT_PAGES_BULK } else { CHECKPOINT_PAGES };
+            self.conn
+                .pragma_update(None, "wal_autocheckpoint", pages)
+                .map_err(self.settings.blame.on("set the checkpoint interval"))?;
+        }
+        Ok(())
+    }
+
+    fn execute(&self, sql: &'static str, action: &'static str) -> Result<(), SpoolError> {
+        self.conn
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute([]))
+            .map(drop)
+            .map_err(self.settings.blame.on(action))
+    }
+
+    /// The open repo of an id, and what a step of it needs.
+    pub(super) fn step(&mut self, repo: i64) -> (&mut Track, Step<'_, 'c>) {
+        let track = self.tracks.get_mut(&repo).expect("a handle exists only of an open repo");
+        let now = self.settings.clock.now();
+        let (conn, blame) = (self.conn, &self.settings.blame);
+        (track, Step { conn, blame, statements: &mut self.statements, now })
+    }
+}
