@@ -1,1 +1,5 @@
-//! Syncing: one loop per sink takes stamps from the spool to their destination.
+//! Sync: one task per sink that delivers every stream to it.
+
+pub mod backoff;
+pub mod plan;
+pub mod reach;
