@@ -9,6 +9,8 @@ pub mod change;
 pub mod class;
 pub mod digest;
 pub mod filetype;
+pub mod envelope;
+pub mod identity;
 pub mod namespace;
 pub mod path;
 pub mod stamp;

@@ -27,7 +27,7 @@ impl Backoff {
         let ceiling = self.ceiling();
         self.failures = self.failures.saturating_add(1);
         let floor = (self.first / FLOOR_DIVISOR).min(ceiling);
-        floor + (ceiling - floor).mul_f64(f64::from(random) / f64::from(u32::MAX))
+        floor + ceiling.saturating_sub(floor).mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
 
     /// The longest that the next wait can be.

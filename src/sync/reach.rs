@@ -141,7 +141,8 @@ impl Reach {
     /// What to do now.
     pub fn step(&self, now: Instant) -> Step {
         match self.road {
-            Road::Probing => Step::Climb,
+            Road::HalfOpen | Road::Online { .. } if !self.queued => Step::Rest(None),
+            Road::Probing | Road::Online { doubt: true } => Step::Climb,
             Road::Offline { due, .. } | Road::Degraded { due } | Road::Parked { due }
                 if due <= now =>
             {
@@ -157,9 +158,7 @@ impl Reach {
             Road::Offline { due, .. } | Road::Degraded { due } | Road::Parked { due } => {
                 Step::Rest(Some(due))
             }
-            Road::HalfOpen | Road::Online { .. } if !self.queued => Step::Rest(None),
             Road::HalfOpen => Step::DeliverSmall,
-            Road::Online { doubt: true } => Step::Climb,
             Road::Online { doubt: false } => Step::Deliver,
         }
     }
