@@ -25,9 +25,9 @@ endif
 lint:
 	@tests/bed/lint.sh
 
-## make bench         measure against the peers and print one table (minutes)
+## make bench [T=P1]  measure against the peers and print one table (many minutes)
 bench:
-	@BED_FSYNC=on $(BED) run cargo bench --locked --bench figures
+	@BED_FSYNC=on $(BED) run cargo bench --locked --bench figures -- $(T)
 
 ## make servers       leave PostgreSQL and Kafka running for development
 servers:

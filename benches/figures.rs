@@ -1,3 +1,0 @@
-//! Figures: stampd beside its peers.
-
-fn main() {}

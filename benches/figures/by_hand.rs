@@ -1,0 +1,179 @@
+//! The rows that the agent wrote, written again by hand: by binary COPY into a temporary table and
+//! INSERT from it, and by INSERT from `unnest`; both 5,000 rows a transaction, as the agent's.
+//!
+//! Values are kept as the server sent them, so that no conversion is in the measured time.
+
+use std::error::Error;
+use std::pin::pin;
+use std::time::Instant;
+
+use tokio::runtime::Runtime;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::private::BytesMut;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
+use tokio_postgres::{Client, Column};
+
+use crate::support::postgres::Address;
+
+/// Rows of one transaction.
+const BATCH: i64 = 5_000;
+
+/// The tables that a stamp goes to, and an order in which to read them.
+const TABLES: [(&str, &str); 2] = [("stamp_events", "stream_id, seq"), ("metadata_stamps", "ctid")];
+
+/// One connection with a runtime under it.
+pub struct Session {
+    runtime: Runtime,
+    client: Client,
+}
+
+impl Session {
+    /// Connects.
+    pub fn open(address: &Address) -> Self {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime starts");
+        let client = runtime.block_on(address.connect());
+        Self { runtime, client }
+    }
+
+    /// Runs statements without a result.
+    pub fn run(&self, sql: &str) {
+        self.runtime.block_on(self.client.batch_execute(sql)).expect("the server takes it");
+    }
+
+    /// How many stamps of all streams are confirmed.
+    pub fn size(&self) -> u64 {
+        let sql = "SELECT coalesce(sum(size), 0)::bigint FROM streams";
+        let row = self.runtime.block_on(self.client.query_one(sql, &[])).expect("it answers");
+        u64::try_from(row.get::<_, i64>(0)).expect("a size is not negative")
+    }
+}
+
+/// A value in the server's own binary form.
+#[derive(Debug)]
+struct Raw(Option<Vec<u8>>);
+
+impl FromSql<'_> for Raw {
+    fn from_sql(_: &Type, bytes: &[u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(Some(bytes.to_vec())))
+    }
+
+    fn from_sql_null(_: &Type) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(None))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+impl ToSql for Raw {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        let Some(bytes) = &self.0 else { return Ok(IsNull::Yes) };
+        out.extend_from_slice(bytes);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    fn to_sql_checked(
+        &self,
+        ty: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        self.to_sql(ty, out)
+    }
+}
+
+/// The rows of one transaction for one table, by column.
+struct Piece {
+    table: &'static str,
+    columns: Vec<(String, Type)>,
+    values: Vec<Vec<Raw>>,
+}
+
+/// Everything the agent wrote, one element for each transaction.
+pub struct Rows(Vec<Vec<Piece>>);
+
+impl Rows {
+    /// Reads the tables back.
+    pub fn read(session: &Session) -> Self {
+        let events = session.size() as i64;
+        let pieces = (0..events).step_by(BATCH as usize).map(|from| {
+            TABLES.iter().map(|(table, order)| read_piece(session, table, order, from)).collect()
+        });
+        Self(pieces.collect())
+    }
+
+    /// Empties the tables and writes the rows by COPY; returns the stamps per second.
+    pub fn by_copy(&self, session: &Session) -> f64 {
+        for (table, _) in TABLES {
+            session.run(&format!("CREATE TEMP TABLE IF NOT EXISTS by_hand_{table} (LIKE {table})"));
+        }
+        self.write(session, &async |client: &Client, piece: &Piece| {
+            let table = piece.table;
+            let types: Vec<Type> = piece.columns.iter().map(|(_, ty)| ty.clone()).collect();
+            let sql = format!("COPY by_hand_{table} FROM STDIN (FORMAT binary)");
+            let sink = client.copy_in(&sql).await.expect("the server takes a copy");
+            let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
+            for row in 0..piece.values[0].len() {
+                let row: Vec<&(dyn ToSql + Sync)> =
+                    piece.values.iter().map(|column| &column[row] as &(dyn ToSql + Sync)).collect();
+                writer.as_mut().write(&row).await.expect("the server takes a row");
+            }
+            writer.finish().await.expect("the server takes the copy");
+            let insert = format!(
+                "INSERT INTO {table} SELECT * FROM by_hand_{table} ORDER BY 1, 2 \
+                 ON CONFLICT DO NOTHING; TRUNCATE by_hand_{table}"
+            );
+            client.batch_execute(&insert).await.expect("the server takes the rows");
+        })
+    }
+
+    /// Empties the tables and writes the rows from arrays; returns the stamps per second.
+    pub fn by_unnest(&self, session: &Session) -> f64 {
+        self.write(session, &async |client: &Client, piece: &Piece| {
+            let arrays = piece.columns.iter().enumerate();
+            let arrays: Vec<String> =
+                arrays.map(|(n, (_, ty))| format!("${}::{}[]", n + 1, ty.name())).collect();
+            let insert = format!(
+                "INSERT INTO {} SELECT * FROM unnest({}) ORDER BY 1, 2 ON CONFLICT DO NOTHING",
+                piece.table,
+                arrays.join(", ")
+            );
+            let statement = client.prepare(&insert).await.expect("the statement is valid");
+            let values: Vec<&(dyn ToSql + Sync)> =
+                piece.values.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
+            client.execute(&statement, &values).await.expect("the server takes the rows");
+        })
+    }
+
+    fn write(&self, session: &Session, piece_by: &impl AsyncFn(&Client, &Piece)) -> f64 {
+        session.run("TRUNCATE stamp_events, metadata_stamps; CHECKPOINT");
+        let start = Instant::now();
+        for transaction in &self.0 {
+            session.run("BEGIN");
+            for piece in transaction {
+                session.runtime.block_on(piece_by(&session.client, piece));
+            }
+            session.run("COMMIT");
+        }
+        let stamps: usize = self.0.iter().map(|pieces| pieces[0].values[0].len()).sum();
+        stamps as f64 / start.elapsed().as_secs_f64()
+    }
+}
+
+fn read_piece(session: &Session, table: &'static str, order: &str, from: i64) -> Piece {
+    let sql = format!("SELECT * FROM {table} ORDER BY {order} OFFSET {from} LIMIT {BATCH}");
+    let (statement, rows) = session.runtime.block_on(async {
+        let statement = session.client.prepare(&sql).await.expect("the tables are there");
+        let rows = session.client.query(&statement, &[]).await.expect("they are readable");
+        (statement, rows)
+    });
+    let columns = statement.columns();
+    let values = (0..columns.len()).map(|n| rows.iter().map(|row| row.get::<_, Raw>(n)).collect());
+    let named = |column: &Column| (column.name().to_owned(), column.type_().clone());
+    Piece { table, values: values.collect(), columns: columns.iter().map(named).collect() }
+}

@@ -1,0 +1,167 @@
+//! From the spool to the servers: what the agent confirms per second, beside the same rows and
+//! records written by hand to the same servers.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::by_hand::{Rows, Session};
+use crate::corpus::Corpus;
+use crate::local::{end, home_over, start};
+use crate::measure::{Pairs, Table};
+use crate::support::kafka::{Record, Topic, plaintext};
+use crate::support::postgres::{Address, Database};
+use crate::support::process::Home;
+use crate::support::wait::wait_for;
+
+/// Rounds of a pair that takes a quarter of a minute.
+const ROUNDS: usize = 5;
+
+/// A home whose spool holds the corpus, undelivered. What it watches from then on is an empty
+/// directory, so that no comparison with the disk runs beside the delivery.
+struct Filled {
+    home: Home,
+    empty: tempfile::TempDir,
+    stamps: u64,
+}
+
+impl Filled {
+    fn new(corpus: &Corpus) -> Self {
+        let home = home_over(&corpus.root);
+        end(start(&home).0);
+        let empty = tempfile::tempdir().expect("a scratch directory");
+        Self { home, empty, stamps: corpus.files as u64 }
+    }
+
+    fn configure(&self, sink: &str) {
+        self.home.configure(&format!(
+            "[[repo]]\npath = \"{}\"\nnamespace = \"bench.figures.empty\"\n\n{sink}",
+            self.empty.path().display()
+        ));
+    }
+
+    fn configure_postgres(&self, address: &Address) {
+        let password = self.home.path().join("password");
+        fs::write(&password, &address.password).expect("the home takes a file");
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        self.configure(&format!(
+            "[postgres]\nurl = \"{}\"\npassword = {{ file = \"{}\" }}\n",
+            address.url_without_password(),
+            password.display()
+        ));
+    }
+
+    /// Runs an agent until `count` has come from nothing to at least the corpus. Returns the rate
+    /// between the first sight of something and the last, so that start and probe are not in it.
+    fn drain(&self, mut count: impl FnMut() -> u64) -> f64 {
+        let (agent, _) = start(&self.home);
+        let (first, begin) = wait_for("the first batch", || {
+            let seen = count();
+            (seen > 0).then(|| (seen, Instant::now()))
+        });
+        let (last, finish) = wait_for("the last batch", || {
+            let seen = count();
+            (seen >= self.stamps).then(|| (seen, Instant::now()))
+        });
+        self.home.must(&["sync", "--wait", "--timeout", "60s"]);
+        end(agent);
+        (last - first) as f64 / (finish - begin).as_secs_f64()
+    }
+
+    /// Lets the sink begin anew, as if it had never been there.
+    fn forget(&self, sink: &str) {
+        let (agent, _) = start(&self.home);
+        self.home.must(&["sync", "forget", sink]);
+        end(agent);
+    }
+}
+
+/// P7: rows confirmed by PostgreSQL per second, first delivery and replay.
+pub fn postgres(corpus: &Corpus, table: &mut Table) {
+    let filled = Filled::new(corpus);
+    let (mut first, mut replay) = (Pairs::default(), Pairs::default());
+    let mut better = "";
+    for round in 0..ROUNDS {
+        let mut database = Database::create();
+        let session = Session::open(&database.admin());
+        filled.configure_postgres(&database.admin());
+        filled.home.must(&["migrate"]);
+        filled.configure_postgres(&database.login("stampd_agent"));
+
+        let ours = filled.drain(|| session.size());
+        let rows = Rows::read(&session);
+        // A database restored to an older state: everything comes again and is there already.
+        session.run("UPDATE streams SET size = 0");
+        replay.push(filled.drain(|| session.size()), ours);
+
+        let (copy, unnest) = if round.is_multiple_of(2) {
+            let copy = rows.by_copy(&session);
+            (copy, rows.by_unnest(&session))
+        } else {
+            let unnest = rows.by_unnest(&session);
+            (rows.by_copy(&session), unnest)
+        };
+        better = if copy > unnest { "COPY-temp" } else { "UNNEST" };
+        first.push(ours, copy.max(unnest));
+        drop(session);
+        filled.configure("");
+        filled.forget("postgres");
+    }
+    let what = format!("spool → Postgres : the same rows by hand ({better}), rate");
+    table.add_pair("P7", &what, &first, "≥0.7");
+    table.add_pair("P7", "replay : first delivery, rate", &replay, "≥1.5");
+}
+
+/// P8: records confirmed by Kafka per second.
+pub fn kafka(corpus: &Corpus, table: &mut Table) {
+    let filled = Filled::new(corpus);
+    let mut pairs = Pairs::default();
+    for _ in 0..ROUNDS {
+        let topic = Topic::create(1);
+        let brokers = crate::support::bed("STAMPD_TEST_KAFKA");
+        filled.configure(&format!(
+            "[kafka]\nbrokers = [\"{brokers}\"]\ntopic = \"{}\"\nsecurity = \"plaintext\"\n",
+            topic.name()
+        ));
+        let consumer: BaseConsumer = plaintext().create().expect("a consumer starts");
+        let ours = filled.drain(|| {
+            let marks = consumer.fetch_watermarks(topic.name(), 0, Duration::from_secs(10));
+            u64::try_from(marks.expect("the broker answers").1).expect("an offset is not negative")
+        });
+        let bare = bare_loop(&topic.read_to_end());
+        pairs.push(ours, bare);
+        filled.configure("");
+        filled.forget("kafka");
+    }
+    table.add_pair("P8", "spool → Kafka : bare idempotent rdkafka loop, rate", &pairs, "≥0.8");
+}
+
+/// Sends the same records to a topic of its own, as fast as the client takes them.
+fn bare_loop(records: &[Record]) -> f64 {
+    let topic = Topic::create(1);
+    let producer: BaseProducer =
+        plaintext().set("enable.idempotence", "true").create().expect("a producer starts");
+    let start = Instant::now();
+    for record in records {
+        let mut headers = OwnedHeaders::new();
+        for (key, value) in &record.headers {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
+        let mut next = BaseRecord::to(topic.name()).key(&record.key).payload(&record.value);
+        next = next.headers(headers);
+        while let Err((error, back)) = producer.send(next) {
+            let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+            assert_eq!(error, full, "the broker takes records");
+            producer.poll(Duration::from_millis(1));
+            next = back;
+        }
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(Duration::from_mins(1)).expect("the broker takes the rest");
+    records.len() as f64 / start.elapsed().as_secs_f64()
+}
