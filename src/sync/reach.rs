@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use crate::model::class::Class;
+use crate::model::rung::{Height, Rung};
 use crate::model::status::ReachState;
-use crate::sink::{Height, Rung};
 
 /// How patient to be.
 #[derive(Clone, Debug)]

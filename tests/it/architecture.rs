@@ -78,7 +78,7 @@ const REACH: &[(&str, &[&str])] = &[
     ("deadpool_postgres", &["store"]),
     ("ignore", &["watch::filter"]),
     ("indicatif", &["cli"]),
-    ("libc", &["hash::mapped"]),
+    ("libc", &["hash::mapped", "runtime::rooted"]),
     ("notify", &["watch::os"]),
     ("rdkafka", &["sink::kafka", "adapter"]),
     ("reqwest", &["sink::bridge", "enrich"]),
