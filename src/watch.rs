@@ -1,1 +1,3 @@
 //! Watching: arm directories, decode events into a bounded set of hints, filter by ignore rules.
+
+pub mod filter;
