@@ -1,3 +1,5 @@
+//! The matcher, judged by its verdicts; `tests/it/ignore.rs` compares it with git itself.
+
 use super::*;
 
 fn path(text: &str) -> RepoPath {
