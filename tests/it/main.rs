@@ -13,3 +13,5 @@ mod control;
 mod rooted;
 mod spool;
 mod support;
+#[cfg(target_os = "linux")]
+mod watch_kernel;
