@@ -1,1 +1,22 @@
-//! The store: every line of SQL for Postgres.
+//! The store: Postgres as the record of many agents. Every line of SQL for it is here and in
+//! `migrations/postgres`.
+//!
+//! - `address` reads a URL and says which roads are safe; `tls` whom to trust on them;
+//! - `session` is one connection, driven by whoever uses it;
+//! - `streams` appends, the one way for the agent's own road, the bridge's and the adapter's;
+//! - `migrate` makes the schema, and tells whether a database has the one we know;
+//! - `error` says what is to be done about a failure.
+//!
+//! **Invariant**: nothing is confirmed before Postgres says that it is on disk. When to connect and
+//! what to send is left to `sync` and the roles.
+
+pub mod address;
+pub mod error;
+pub mod migrate;
+pub mod session;
+pub mod streams;
+mod tls;
+
+pub use address::Config;
+pub use error::StoreError;
+pub use session::Session;

@@ -10,8 +10,8 @@
 mod architecture;
 mod bed;
 mod control;
+mod migrate;
 mod rooted;
 mod spool;
+mod store;
 mod support;
-#[cfg(target_os = "linux")]
-mod watch_kernel;

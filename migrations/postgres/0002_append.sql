@@ -1,0 +1,282 @@
+-- The one way in: stampd_append, for the agent's own road, the bridge's and the adapter's.
+--
+-- Its errors, for those who call it: ST001 the stream holds another stamp at a position (a fork;
+-- DETAIL is the seq); 22xxx and 23xxx the data is at fault; 42501 the stream belongs to another
+-- login; 54000 too much at once. Everything else here is its parts, which run as its owner and
+-- with its settings.
+
+-- Raises an error from within an expression.
+CREATE FUNCTION public.stampd_refuse(code text, words text, at_seq bigint) RETURNS bytea
+LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = code, MESSAGE = words, DETAIL = at_seq::text;
+END $$;
+
+-- Checks what the caller gave, before anything is locked.
+CREATE FUNCTION public.stampd_check(
+    first_seq bigint, bodies text[], leaves bytea, stamp_ids bytea, reasons text[],
+    sinces timestamptz[], beyond boolean) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    given CONSTANT bigint := cardinality(bodies);
+BEGIN
+    IF NOT coalesce(first_seq >= 0 AND beyond IS NOT NULL
+            AND cardinality(reasons) = given AND cardinality(sinces) = given
+            AND octet_length(leaves) = 32 * given AND octet_length(stamp_ids) = 16 * given, false)
+    THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'the parts of the batch differ in length';
+    ELSIF given > 5000 THEN
+        RAISE program_limit_exceeded USING MESSAGE = 'a batch holds at most 5000 stamps';
+    ELSIF beyond AND NOT public.stampd_is_server(session_user) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'only a stampd_server may leave a gap';
+    END IF;
+END $$;
+
+-- Whether a login may act as one of the servers, which speak for many agents.
+CREATE FUNCTION public.stampd_is_server(login text) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_catalog.pg_roles
+        WHERE rolname = login AND pg_catalog.pg_has_role(oid, 'stampd_server', 'MEMBER'))
+$$;
+
+-- Locks a stream, opening it when `may_open`, and returns its size; NULL when there is none.
+--
+-- A stream belongs to the login that appended to it first. Servers may append to any, and a stream
+-- that one of them opened belongs to the first agent that comes by itself.
+CREATE FUNCTION public.stampd_lock(a_stream uuid, may_open boolean) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    old public.streams;
+BEGIN
+    SELECT * INTO old FROM public.streams WHERE stream_id = a_stream FOR UPDATE;
+    IF NOT FOUND THEN
+        IF NOT may_open THEN
+            RETURN NULL;
+        END IF;
+        INSERT INTO public.streams (stream_id, writer) VALUES (a_stream, session_user)
+            ON CONFLICT DO NOTHING;
+        SELECT * INTO old FROM public.streams WHERE stream_id = a_stream FOR UPDATE;
+    END IF;
+    IF old.writer = session_user OR public.stampd_is_server(session_user) THEN
+        RETURN old.size;
+    ELSIF NOT public.stampd_is_server(old.writer) THEN
+        RAISE insufficient_privilege USING MESSAGE = format(
+            'stream %s belongs to login %s, not to %s', a_stream, old.writer, session_user);
+    END IF;
+    UPDATE public.streams SET writer = session_user WHERE stream_id = a_stream;
+    RETURN old.size;
+END $$;
+
+-- The leaf at a position, whichever table holds it.
+CREATE FUNCTION public.stampd_leaf(a_stream uuid, at_seq bigint) RETURNS bytea
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce(
+        (SELECT leaf FROM public.stamp_events WHERE stream_id = a_stream AND seq = at_seq),
+        (SELECT leaf FROM public.withheld WHERE stream_id = a_stream AND seq = at_seq))
+$$;
+
+-- Counts the bodies that are held already, and refuses a piece that disagrees with what is held.
+CREATE FUNCTION public.stampd_compare(
+    a_stream uuid, first_seq bigint, next_seq bigint, leaves bytea) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    held record;
+BEGIN
+    SELECT count(*) FILTER (WHERE h.whole) AS bodies,
+        min(h.seq) FILTER (WHERE h.leaf <>
+            substring(leaves FROM (32 * (h.seq - first_seq))::int + 1 FOR 32)) AS differs
+    INTO held
+    FROM (
+        SELECT e.seq, e.leaf, true AS whole FROM public.stamp_events e
+        WHERE e.stream_id = a_stream AND e.seq >= first_seq AND e.seq < next_seq
+        UNION ALL
+        SELECT w.seq, w.leaf, false FROM public.withheld w
+        WHERE w.stream_id = a_stream AND w.seq >= first_seq AND w.seq < next_seq) h;
+    IF held.differs IS NOT NULL THEN
+        PERFORM public.stampd_refuse('ST001', format(
+            'EQUIVOCATION: stream %s holds another stamp at seq %s', a_stream, held.differs),
+            held.differs);
+    END IF;
+    RETURN held.bodies;
+END $$;
+
+-- Inserts the bodies that are not there yet, each checked against its leaf and its position, and
+-- what is known of their contents; returns how many were new.
+CREATE FUNCTION public.stampd_insert_bodies(
+    a_stream uuid, first_seq bigint, bodies text[], leaves bytea, stamp_ids bytea) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    added bigint;
+BEGIN
+    WITH given AS (
+        SELECT first_seq + i - 1 AS seq, body AS words, body::jsonb AS body,
+            substring(leaves FROM (32 * (i - 1))::int + 1 FOR 32) AS leaf
+        FROM unnest(bodies) WITH ORDINALITY AS b (body, i)
+        WHERE body IS NOT NULL
+        OFFSET 0 -- a fence, so that each body is parsed once
+    ), events AS (
+        INSERT INTO public.stamp_events (stream_id, seq, leaf, kind, namespace, repo, path,
+            from_path, digest, prev, size, mode, mtime, seen, stamped, body)
+        SELECT a_stream, seq,
+            CASE
+                WHEN sha256('\x00'::bytea || convert_to(words, 'UTF8')) <> leaf
+                    THEN public.stampd_refuse('22000', 'the leaf is not that of the body', seq)
+                WHEN body->>'stream' IS DISTINCT FROM a_stream::text
+                        OR body->>'seq' IS DISTINCT FROM seq::text
+                    THEN public.stampd_refuse('22000', 'the body is of another position', seq)
+                ELSE leaf
+            END,
+            body->>'kind', body->>'namespace', body->>'repo', body->>'path', body->>'from',
+            body->>'digest', body->>'prev', (body->>'size')::bigint, (body->>'mode')::integer,
+            (body->>'mtime')::timestamptz, (body->>'seen')::timestamptz,
+            (body->>'stamped')::timestamptz, body
+        FROM given
+        ON CONFLICT DO NOTHING
+        RETURNING seq, kind, namespace, path, digest, size, stamped, body
+    ), contents AS (
+        INSERT INTO public.metadata_stamps (id, file_hash, file_path, file_size, content_type,
+            namespace, stamp_data, intelligence_data, file_metadata, created_at, updated_at)
+        SELECT encode(substring(stamp_ids FROM (16 * (seq - first_seq))::int + 1 FOR 16), 'hex')::uuid,
+            digest, path, size, left(body->'file'->>'content_type', 255), namespace,
+            jsonb_build_object('hash', digest, 'namespace', namespace,
+                'timestamp', body->'stamped', 'protocol_version', '1.0'),
+            coalesce(body->'intelligence', '{}'),
+            jsonb_build_object('digest_of', 'bytes'),
+            stamped, stamped
+        FROM events
+        WHERE kind IN ('created', 'modified', 'renamed', 'api') AND digest IS NOT NULL
+        -- One order for all, so that two batches of the same contents cannot deadlock.
+        ORDER BY digest, namespace, path
+        -- Without a target: the id may be there as well as the content.
+        ON CONFLICT DO NOTHING
+    )
+    SELECT count(*) INTO added FROM events;
+    RETURN added;
+END $$;
+
+-- Inserts the withheld positions that are not held in any form; returns how many were new.
+CREATE FUNCTION public.stampd_insert_withheld(
+    a_stream uuid, first_seq bigint, bodies text[], leaves bytea, reasons text[],
+    sinces timestamptz[]) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    added bigint;
+BEGIN
+    IF array_position(bodies, NULL) IS NULL THEN
+        RETURN 0;
+    END IF;
+    INSERT INTO public.withheld (stream_id, seq, leaf, reason, since)
+    SELECT a_stream, first_seq + i - 1, substring(leaves FROM (32 * (i - 1))::int + 1 FOR 32),
+        reason, since
+    FROM unnest(bodies, reasons, sinces) WITH ORDINALITY AS w (body, reason, since, i)
+    WHERE body IS NULL AND NOT EXISTS (
+        SELECT FROM public.stamp_events e WHERE e.stream_id = a_stream AND e.seq = first_seq + i - 1)
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    RETURN added;
+END $$;
+
+-- The end of the contiguous prefix, of which `so_far` positions are known to be held.
+CREATE FUNCTION public.stampd_prefix(a_stream uuid, so_far bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF public.stampd_leaf(a_stream, so_far) IS NULL THEN
+        RETURN so_far;
+    END IF;
+    -- A gap was closed, and what was stored beyond it follows on.
+    RETURN (
+        SELECT max(seq) + 1
+        FROM (
+            SELECT seq, seq - row_number() OVER (ORDER BY seq) AS island
+            FROM (
+                SELECT seq FROM public.stamp_events WHERE stream_id = a_stream AND seq >= so_far
+                UNION
+                SELECT seq FROM public.withheld WHERE stream_id = a_stream AND seq >= so_far) held
+        ) numbered
+        WHERE island = so_far - 1);
+END $$;
+
+-- Writes down the stream's new size, and what its newest body says of it.
+CREATE FUNCTION public.stampd_describe(
+    a_stream uuid, new_size bigint, first_seq bigint, bodies text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    newest jsonb;
+    opened jsonb;
+BEGIN
+    FOR i IN REVERSE cardinality(bodies)..1 LOOP
+        newest := bodies[i];
+        EXIT WHEN newest IS NOT NULL;
+    END LOOP;
+    UPDATE public.streams SET
+        size = new_size,
+        last_seen = now(),
+        agent_id = coalesce(newest->'agent'->>'id', agent_id),
+        agent_version = coalesce(newest->'agent'->>'version', agent_version),
+        repo = coalesce(newest->>'repo', repo),
+        namespace = coalesce(newest->>'namespace', namespace)
+    WHERE stream_id = a_stream;
+    IF first_seq = 0 THEN
+        opened := bodies[1];
+        UPDATE public.streams SET epoch = 1 + coalesce((
+            SELECT p.epoch FROM public.streams p
+            WHERE p.stream_id = (opened->'previous'->>'stream')::uuid), 0)
+        WHERE stream_id = a_stream AND opened ? 'previous';
+    END IF;
+END $$;
+
+-- Appends a piece of one stream, and returns what the stream is then.
+--
+-- Position first_seq + i has the i-th element of bodies, NULL where it is withheld, for the i-th
+-- reason since the i-th time; the i-th 32 bytes of leaves; and, where the body is of a content,
+-- the i-th 16 bytes of stamp_ids as the content's id. A piece that begins beyond the stream's size
+-- is not taken, unless a server says `beyond`: the size returned tells where to begin.
+--
+-- Idempotent: what is there already counts as a duplicate. Whole: an error takes nothing. One
+-- transaction that appends to several streams takes them in the order of their ids.
+CREATE FUNCTION public.stampd_append(
+    a_stream uuid, first_seq bigint, bodies text[], leaves bytea, stamp_ids bytea,
+    reasons text[], sinces timestamptz[], beyond boolean,
+    OUT new_size bigint, OUT head bytea, OUT accepted bigint, OUT duplicates bigint)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+-- Plans are kept with the session, and made when the tables may still be empty.
+SET enable_seqscan = off
+SET jit = off
+AS $$
+DECLARE
+    given    CONSTANT bigint := cardinality(bodies);
+    next_seq CONSTANT bigint := first_seq + given;
+BEGIN
+    PERFORM public.stampd_check(first_seq, bodies, leaves, stamp_ids, reasons, sinces, beyond);
+    -- What is confirmed is on disk, whatever the server's default; a stronger default stays.
+    IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    new_size := coalesce(public.stampd_lock(a_stream, first_seq = 0 OR beyond), 0);
+    accepted := 0;
+    duplicates := 0;
+    IF first_seq <= new_size OR beyond THEN
+        IF public.stampd_compare(a_stream, first_seq, next_seq, leaves) < given THEN
+            accepted :=
+                public.stampd_insert_bodies(a_stream, first_seq, bodies, leaves, stamp_ids)
+                + public.stampd_insert_withheld(
+                    a_stream, first_seq, bodies, leaves, reasons, sinces);
+        END IF;
+        duplicates := given - accepted;
+        IF first_seq <= new_size THEN
+            new_size := public.stampd_prefix(a_stream, greatest(new_size, next_seq));
+        END IF;
+        PERFORM public.stampd_describe(a_stream, new_size, first_seq, bodies);
+    END IF;
+    head := public.stampd_leaf(a_stream, new_size - 1);
+END $$;
+
+-- A function can be executed by anyone unless it is said otherwise.
+REVOKE ALL ON FUNCTION
+    public.stampd_refuse, public.stampd_check, public.stampd_is_server, public.stampd_lock,
+    public.stampd_leaf, public.stampd_compare, public.stampd_insert_bodies,
+    public.stampd_insert_withheld, public.stampd_prefix, public.stampd_describe,
+    public.stampd_append
+    FROM PUBLIC;
