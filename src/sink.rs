@@ -3,6 +3,8 @@
 //! A sink knows its protocol and how to tell an error's class. When to probe, what to send and what
 //! becomes of an error is `sync`'s work.
 
+pub mod postgres;
+
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
