@@ -2,6 +2,7 @@
 //!
 //! Holds the type and how it is shown. Opening one is `runtime::rooted`'s work.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -85,6 +86,13 @@ impl RepoPath {
     /// The truth beside [`to_lossy`](Self::to_lossy): base64, exactly when the bytes are not UTF-8.
     pub fn to_base64(&self) -> Option<String> {
         std::str::from_utf8(&self.0).is_err().then(|| STANDARD.encode(&self.0))
+    }
+}
+
+/// Orders and hashes as the bytes do, so that maps can be asked by bytes, and for ranges of them.
+impl Borrow<[u8]> for RepoPath {
+    fn borrow(&self) -> &[u8] {
+        &self.0
     }
 }
 
