@@ -1,1 +1,233 @@
-//! Config: flags, environment, file and defaults, layered, with the origin of each value known.
+//! The config: from a file, the environment and flags to the `Config` of every stage.
+//!
+//! Holds the loading, the checks and the mapping, one function per section. No stage knows of it:
+//! each owns its own `Config`, and this is their product. Promises: an unknown key is an error, all
+//! problems are told at once with their place, every value's origin is known, and no secret is ever
+//! shown.
+
+mod example;
+mod keys;
+mod layer;
+mod load;
+mod problem;
+mod repos;
+mod roads;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+pub use self::example::example;
+use self::layer::{FlagValue, Settings};
+pub use self::load::{Environment, usual_place};
+pub use self::problem::{ConfigError, Origin, Problem};
+use self::value::Value;
+use crate::runtime::telemetry;
+use crate::{agent, spool};
+
+/// What flags say about the config.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--state-dir`.
+    pub state_dir: Option<String>,
+    /// `--runtime-dir`.
+    pub runtime_dir: Option<String>,
+    /// `-v` and `--quiet`, as a level.
+    pub log_level: Option<String>,
+    /// `--repo`: instead of the repos of the file.
+    pub repos: Vec<String>,
+    /// `--namespace`: of those repos.
+    pub namespace: Option<String>,
+}
+
+/// A whole config, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// The file it comes from, if there is one.
+    pub file: Option<PathBuf>,
+    /// The agent's.
+    pub agent: agent::Config,
+    /// The spool's.
+    pub spool: spool::Config,
+    /// Logging's.
+    pub telemetry: telemetry::Config,
+    settings: Settings,
+}
+
+/// One value in force, for showing.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Shown {
+    /// The section; a repo's as `repo.<n>`, counted from 1.
+    pub section: String,
+    /// The key.
+    pub key: &'static str,
+    /// The value as TOML; a secret as its reference.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: String,
+}
+
+/// Loads the config that flags and environment name.
+///
+/// # Errors
+/// With everything that is wrong, not only the first.
+pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigError> {
+    let file = load::find(flags.config.as_deref(), environment)?;
+    let mut settings = Settings::new(environment);
+    if let Some((path, text)) = &file {
+        settings.apply_file(path, text, environment);
+    }
+    settings.apply_environment(environment);
+    settings.apply_flags(&flag_values(flags), environment);
+    apply_repos(&mut settings, flags, environment);
+    derive_directories(&mut settings, environment)?;
+    settings.check_required();
+    let mut problems = std::mem::take(&mut settings.problems);
+    problems.extend(repos::check(&settings.repos));
+    let roads = [
+        ("postgres", roads::check_postgres as fn(&layer::Table) -> Vec<Problem>),
+        ("kafka", roads::check_kafka),
+    ];
+    for (name, check) in roads {
+        let table = settings.table(name);
+        if table.is_enabled() {
+            problems.extend(check(table));
+        }
+    }
+    if !problems.is_empty() {
+        problems.sort_by(|one, other| one.origin.cmp(&other.origin));
+        return Err(ConfigError::Wrong(problems));
+    }
+    Ok(Config {
+        file: file.map(|(path, _)| path),
+        agent: agent(&settings),
+        spool: spool(&settings),
+        telemetry: telemetry(&settings),
+        settings,
+    })
+}
+
+fn flag_values(flags: &Flags) -> Vec<FlagValue> {
+    let value = |flag, section, key, text: &Option<String>| {
+        let text = text.clone()?;
+        Some(FlagValue { flag, section, key, text })
+    };
+    [
+        value("--state-dir", "agent", "state_dir", &flags.state_dir),
+        value("--runtime-dir", "agent", "runtime_dir", &flags.runtime_dir),
+        value("-v or --quiet", "telemetry", "log_level", &flags.log_level),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Repos given by flags stand instead of the file's.
+fn apply_repos(settings: &mut Settings, flags: &Flags, environment: &Environment) {
+    if flags.repos.is_empty() {
+        return;
+    }
+    settings.repos.clear();
+    for path in &flags.repos {
+        let namespace = flags
+            .namespace
+            .clone()
+            .unwrap_or_else(|| default_namespace(&environment.directory().join(path)));
+        let values = [("path", path.clone()), ("namespace", namespace)];
+        settings.add_repo("--repo", &values, environment);
+    }
+}
+
+/// `local.dev.<directory>`: for a repo that is only tried out.
+fn default_namespace(path: &Path) -> String {
+    let directory: PathBuf = path.components().collect();
+    let name = directory.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let legal = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '_' };
+    let word: String = name.chars().map(legal).take(64).collect();
+    let word = word.trim_start_matches(|first: char| !first.is_ascii_lowercase());
+    format!("local.dev.{}", if word.is_empty() { "repo" } else { word })
+}
+
+fn derive_directories(
+    settings: &mut Settings,
+    environment: &Environment,
+) -> Result<(), ConfigError> {
+    let agent = settings.table_mut("agent");
+    let is_own = agent.path("state_dir").is_some();
+    if !is_own {
+        let (path, origin) = environment.state_dir()?;
+        agent.derive("state_dir", Value::Path(path), origin);
+    }
+    let state_dir = agent.path("state_dir").expect("derived above").to_owned();
+    let (path, origin) = environment.runtime_dir(&state_dir, is_own);
+    agent.derive("runtime_dir", Value::Path(path), origin);
+    Ok(())
+}
+
+fn agent(settings: &Settings) -> agent::Config {
+    let table = settings.table("agent");
+    let directory = |key| table.path(key).expect("both are derived when not set").to_owned();
+    let (state_dir, runtime_dir) = (directory("state_dir"), directory("runtime_dir"));
+    let logs = settings.table("telemetry").path("log_dir").map(Path::to_owned);
+    agent::Config {
+        own_dirs: [state_dir.clone(), runtime_dir.clone()].into_iter().chain(logs).collect(),
+        state_dir,
+        runtime_dir,
+        shutdown_grace: table.duration("shutdown_grace"),
+        repos: settings.repos.iter().filter_map(repos::repo).collect(),
+    }
+}
+
+fn spool(settings: &Settings) -> spool::Config {
+    let table = settings.table("spool");
+    spool::Config {
+        state_dir: agent(settings).state_dir,
+        retention: table.duration("retention"),
+        max_bytes: table.size("max_bytes"),
+    }
+}
+
+fn telemetry(settings: &Settings) -> telemetry::Config {
+    let table = settings.table("telemetry");
+    telemetry::Config {
+        level: table.text("log_level").expect("keys.rs gives it a default").to_owned(),
+        directory: table.path("log_dir").map(Path::to_owned),
+        files_max: table.count("log_files") as usize,
+    }
+}
+
+impl Config {
+    /// Looks whether the repos are directories: what `run` refuses to start with, and, with
+    /// `missing_too`, what `config check` finds wrong beyond that.
+    pub fn check_places(&self, missing_too: bool) -> Result<(), ConfigError> {
+        let problems = repos::check_places(&self.settings.repos, missing_too);
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Wrong(problems)) }
+    }
+
+    /// Every value in force, in the order of the example.
+    pub fn shown(&self) -> Vec<Shown> {
+        let mut repos = 0;
+        let mut shown = Vec::new();
+        for table in self.settings.tables() {
+            let mut section = table.section.name.to_owned();
+            if table.section.form == keys::Form::List {
+                repos += 1;
+                section = format!("{section}.{repos}");
+            }
+            if table.section.form == keys::Form::Road && table.at.is_none() {
+                continue;
+            }
+            shown.extend(table.section.keys.iter().filter_map(|key| {
+                let found = table.found(key.name)?;
+                Some(Shown {
+                    section: section.clone(),
+                    key: key.name,
+                    value: found.value.to_string(),
+                    origin: found.origin.to_string(),
+                })
+            }));
+        }
+        shown
+    }
+}

@@ -20,7 +20,7 @@ enum Source {
     /// A systemd credential: a file below the directory the service manager gave us.
     Credential {
         name: String,
-        dir: PathBuf,
+        dir: Option<PathBuf>,
     },
     File(PathBuf),
     /// The value was taken along when the environment was read, once, at start.
@@ -31,9 +31,10 @@ enum Source {
 }
 
 impl Secret {
-    /// Refers to the credential `name` below `dir` (`CREDENTIALS_DIRECTORY`).
-    pub fn credential(name: &str, dir: &Path) -> Self {
-        Self(Source::Credential { name: name.to_owned(), dir: dir.to_owned() })
+    /// Refers to the credential `name` below `dir` (`CREDENTIALS_DIRECTORY`). Without a directory it
+    /// can be referred to, as a tool outside of the service must, but not fetched.
+    pub fn credential(name: &str, dir: Option<&Path>) -> Self {
+        Self(Source::Credential { name: name.to_owned(), dir: dir.map(Path::to_owned) })
     }
 
     /// Refers to a file that holds the secret and nothing else but perhaps a line end.
@@ -46,11 +47,23 @@ impl Secret {
         Self(Source::Env { name: name.to_owned(), value: value.to_owned() })
     }
 
+    /// How the reference is written in a config: the way and what it leads to.
+    pub fn reference(&self) -> (&'static str, String) {
+        match &self.0 {
+            Source::Credential { name, .. } => ("credential", name.clone()),
+            Source::File(path) => ("file", path.to_string_lossy().into_owned()),
+            Source::Env { name, .. } => ("env", name.clone()),
+        }
+    }
+
     /// Fetches the value, without the line end that editors and `echo` leave.
     pub fn fetch(&self) -> Result<String, SecretError> {
         let value = match &self.0 {
             Source::Env { value, .. } => Ok(value.clone()),
-            Source::Credential { name, dir } => read_small(&dir.join(name)),
+            Source::Credential { name, dir: Some(dir) } => read_small(&dir.join(name)),
+            Source::Credential { dir: None, .. } => {
+                return Err(SecretError::NoCredentials(self.to_string()));
+            }
             Source::File(path) => read_small(path),
         };
         let mut value =
@@ -78,9 +91,7 @@ impl fmt::Display for Secret {
     /// Writes where the secret is: `credential pg.password`, `file /etc/…`, `variable PGPASSWORD`.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Source::Credential { name, dir } => {
-                write!(out, "credential {name} in {}", dir.display())
-            }
+            Source::Credential { name, .. } => write!(out, "credential {name}"),
             Source::File(path) => write!(out, "file {}", path.display()),
             Source::Env { name, .. } => write!(out, "variable {name}"),
         }
@@ -93,12 +104,17 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why a secret could not be fetched. Both are for a person to mend.
+/// Why a secret could not be fetched. All are for a person to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The reference leads nowhere that can be read.
     #[error("read the secret from {0}: make it readable for the user stampd runs as")]
     Unreadable(String, #[source] io::Error),
+    /// Only a service manager hands credentials out, and none did.
+    #[error(
+        "find {0}: CREDENTIALS_DIRECTORY is not set; start stampd as a service with LoadCredential"
+    )]
+    NoCredentials(String),
     /// The reference leads to nothing.
     #[error("use the secret from {0}: it is empty")]
     Empty(String),
@@ -111,7 +127,7 @@ mod tests {
     #[test]
     fn a_value_is_read_anew_each_time_and_loses_its_line_end() {
         let dir = tempfile::tempdir().unwrap();
-        let secret = Secret::credential("pg.password", dir.path());
+        let secret = Secret::credential("pg.password", Some(dir.path()));
         assert!(matches!(secret.fetch(), Err(SecretError::Unreadable(..))));
         std::fs::write(dir.path().join("pg.password"), "old\r\n").unwrap();
         assert_eq!(secret.fetch().unwrap(), "old");
@@ -121,6 +137,8 @@ mod tests {
         assert!(matches!(secret.fetch(), Err(SecretError::Empty(_))));
         std::fs::write(dir.path().join("pg.password"), "x".repeat(70_000)).unwrap();
         assert!(matches!(secret.fetch(), Err(SecretError::Unreadable(..))));
+        let nowhere = Secret::credential("pg.password", None);
+        assert!(matches!(nowhere.fetch(), Err(SecretError::NoCredentials(_))));
     }
 
     #[test]

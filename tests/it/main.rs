@@ -9,6 +9,7 @@
 
 mod architecture;
 mod bed;
+mod config;
 mod control;
 mod migrate;
 mod rooted;
