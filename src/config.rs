@@ -17,12 +17,12 @@ mod value;
 use std::path::{Path, PathBuf};
 
 pub use self::example::example;
-use self::layer::{FlagValue, Settings};
+use self::layer::{FlagValue, Settings, Table};
 pub use self::load::{Environment, usual_place};
 pub use self::problem::{ConfigError, Origin, Problem};
 use self::value::Value;
 use crate::runtime::telemetry;
-use crate::{agent, spool};
+use crate::{agent, spool, store};
 
 /// What flags say about the config.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +50,8 @@ pub struct Config {
     pub agent: agent::Config,
     /// The spool's.
     pub spool: spool::Config,
+    /// The road to Postgres, if there is one and it is switched on.
+    pub postgres: Option<store::Config>,
     /// Logging's.
     pub telemetry: telemetry::Config,
     settings: Settings,
@@ -85,16 +87,8 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
     settings.check_required();
     let mut problems = std::mem::take(&mut settings.problems);
     problems.extend(repos::check(&settings.repos));
-    let roads = [
-        ("postgres", roads::check_postgres as fn(&layer::Table) -> Vec<Problem>),
-        ("kafka", roads::check_kafka),
-    ];
-    for (name, check) in roads {
-        let table = settings.table(name);
-        if table.is_enabled() {
-            problems.extend(check(table));
-        }
-    }
+    problems.extend(road(&settings, "postgres").into_iter().flat_map(roads::check_postgres));
+    problems.extend(road(&settings, "kafka").into_iter().flat_map(roads::check_kafka));
     if !problems.is_empty() {
         problems.sort_by(|one, other| one.origin.cmp(&other.origin));
         return Err(ConfigError::Wrong(problems));
@@ -103,6 +97,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
         file: file.map(|(path, _)| path),
         agent: agent(&settings),
         spool: spool(&settings),
+        postgres: road(&settings, "postgres").map(roads::postgres),
         telemetry: telemetry(&settings),
         settings,
     })
@@ -195,6 +190,11 @@ fn telemetry(settings: &Settings) -> telemetry::Config {
         directory: table.path("log_dir").map(Path::to_owned),
         files_max: table.count("log_files") as usize,
     }
+}
+
+/// The section of a road that is there and switched on.
+fn road<'s>(settings: &'s Settings, name: &str) -> Option<&'s Table> {
+    Some(settings.table(name)).filter(|table| table.is_enabled())
 }
 
 impl Config {

@@ -247,8 +247,8 @@ const POSTGRES: &[Key] = &[
         "url",
         Kind::Url,
         Required { example: "postgres://stampd@db.example:5432/stamps?sslmode=verify-full" },
-        "Where, and as whom; no password here. sslmode is verify-full or disable. Without it: disable \
-         on loopback, verify-full elsewhere.",
+        "Where, and as whom; no password here. sslmode is disable, require, verify-ca or verify-full. \
+         Without it: disable on loopback, verify-full elsewhere.",
     ),
     key(
         "password",

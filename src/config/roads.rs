@@ -4,82 +4,32 @@
 //! the user says `allow_insecure`.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use super::layer::Table;
 use super::problem::Problem;
+use crate::store;
+use crate::store::address::Address;
 
-/// Whether a connection to Postgres is encrypted. There is nothing in between: encrypted but not
-/// verified is open to whoever sits on the road.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SslMode {
-    Disable,
-    VerifyFull,
+/// Maps `[postgres]`.
+pub(super) fn postgres(table: &Table) -> store::Config {
+    store::Config {
+        url: table.text("url").unwrap_or_default().to_owned(),
+        password: table.secret("password").cloned(),
+        ca_file: table.path("ca_file").map(Path::to_owned),
+        allow_insecure: table.switch("allow_insecure"),
+        ..store::Config::default()
+    }
 }
 
-/// A Postgres URL, taken apart as far as its safety needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PostgresUrl {
-    /// Without `sslmode`, which the client library would read in its own way.
-    pub(super) stripped: String,
-    pub(super) ssl: SslMode,
-    pub(super) loopback: bool,
-}
-
-/// Checks `[postgres]`.
+/// Checks `[postgres]`: whether its URL is one, holds no password, and names a safe road.
 pub(super) fn check_postgres(table: &Table) -> Vec<Problem> {
-    let Some(text) = table.text("url") else { return Vec::new() };
-    let origin = table.origin("url");
-    let insecure = |url: PostgresUrl| {
-        let open = url.ssl == SslMode::Disable && !url.loopback && !table.switch("allow_insecure");
-        open.then(|| {
-            "[postgres] url: sslmode=disable to a server that is not on loopback: write \
-             sslmode=verify-full, or allow_insecure = true"
-                .to_owned()
-        })
-    };
-    match PostgresUrl::parse(text) {
-        Ok(url) => insecure(url),
-        Err(wrong) => Some(format!("[postgres] url: {wrong}")),
+    if table.found("url").is_none() {
+        return Vec::new();
     }
-    .map(|text| Problem::new(&origin, text))
-    .into_iter()
-    .collect()
-}
-
-impl PostgresUrl {
-    /// Reads a URL. What it says of one that is wrong does not repeat it: it may hold a password.
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
-        let rest = text
-            .strip_prefix("postgres://")
-            .or_else(|| text.strip_prefix("postgresql://"))
-            .ok_or("write it as postgres://user@host:5432/database")?;
-        let (front, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let authority = front.split('/').next().unwrap_or(front);
-        let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let parameters = || query.split('&').filter(|parameter| !parameter.is_empty());
-        let value = |name: &str| {
-            parameters().find_map(|parameter| parameter.strip_prefix(name)?.strip_prefix('='))
-        };
-        if user.contains(':') || value("password").is_some() {
-            return Err("a password stands in the URL: take it out, and write \
-                        password = { credential = \"pg.password\" } (or file, or env) below it");
-        }
-        let hosts = if hosts.is_empty() { value("host").unwrap_or_default() } else { hosts };
-        if hosts.is_empty() {
-            return Err("it names no host: write postgres://user@host:5432/database");
-        }
-        let loopback = hosts.split(',').all(is_loopback);
-        let ssl = match value("sslmode") {
-            Some("disable") => SslMode::Disable,
-            None if loopback => SslMode::Disable,
-            Some("verify-full") | None => SslMode::VerifyFull,
-            Some(_) => return Err("sslmode is verify-full or disable; nothing in between is safe"),
-        };
-        let kept: Vec<_> = parameters().filter(|one| !one.starts_with("sslmode=")).collect();
-        let mark = if kept.is_empty() { "" } else { "?" };
-        let stripped = format!("postgres://{front}{mark}{}", kept.join("&"));
-        Ok(Self { stripped, ssl, loopback })
-    }
+    let wrong = Address::parse(&postgres(table)).err();
+    let text = wrong.map(|wrong| format!("[postgres] failed to {wrong}"));
+    text.map(|text| Problem::new(&table.origin("url"), text)).into_iter().collect()
 }
 
 /// How Kafka is spoken to: as set, else in the clear on loopback and with TLS elsewhere.
@@ -151,29 +101,6 @@ fn is_loopback(address: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sslmode_is_taken_out_and_follows_the_place_where_nothing_is_said() {
-        let check = |text: &str, stripped: &str, ssl: SslMode, loopback: bool| {
-            let expected = PostgresUrl { stripped: stripped.to_owned(), ssl, loopback };
-            assert_eq!(PostgresUrl::parse(text), Ok(expected), "{text}");
-        };
-        check("postgres://u@db/x", "postgres://u@db/x", SslMode::VerifyFull, false);
-        check("postgresql://u@[::1]:5/x", "postgres://u@[::1]:5/x", SslMode::Disable, true);
-        check(
-            "postgres://u@db:5432/x?sslmode=disable&application_name=a",
-            "postgres://u@db:5432/x?application_name=a",
-            SslMode::Disable,
-            false,
-        );
-        check(
-            "postgres://u@localhost,10.0.0.1/x?sslmode=verify-full",
-            "postgres://u@localhost,10.0.0.1/x",
-            SslMode::VerifyFull,
-            false,
-        );
-        check("postgres:///x?host=/run/pg", "postgres:///x?host=/run/pg", SslMode::Disable, true);
-    }
 
     #[test]
     fn loopback_is_a_matter_of_spelling() {
