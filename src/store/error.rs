@@ -42,7 +42,7 @@ impl StoreError {
             Self::Timeout(_) => Class::RetrySmaller,
             Self::Postgres(error) => match error.code() {
                 Some(code) => class_of(code.code()),
-                None if self.is_tls_refused() => Class::Park,
+                None if self.is_tls_refused() || self.is_login_incomplete() => Class::Park,
                 None => Class::Retry,
             },
         }
@@ -88,6 +88,12 @@ impl StoreError {
     fn is_tls_refused(&self) -> bool {
         let Self::Postgres(error) = self else { return false };
         error.source().is_some_and(|cause| cause.to_string() == "server does not support TLS")
+    }
+
+    /// Whether the server asks for a proof that we do not have: no password, or no way to show it.
+    fn is_login_incomplete(&self) -> bool {
+        let Self::Postgres(error) = self else { return false };
+        ["invalid configuration", "authentication error"].contains(&error.to_string().as_str())
     }
 
     fn reply(&self) -> Option<&DbError> {

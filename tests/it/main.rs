@@ -12,6 +12,7 @@ mod bed;
 mod config;
 mod control;
 mod migrate;
+mod postgres;
 mod rooted;
 mod spool;
 mod store;
