@@ -3,11 +3,17 @@
 //! Data goes to stdout, everything else to stderr. JSON and exit codes are pinned for programs.
 //! Errors end up in [`exit`], which knows the codes; every text says what to do next.
 
+mod ask;
 mod completions;
 mod config;
+mod dlq;
 pub mod exit;
+mod log;
 pub mod migrate;
+mod place;
 mod shell;
+mod status;
+mod table;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -29,6 +35,21 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make or renew the schema of the PostgreSQL database
+    Migrate(migrate::Args),
+    /// Say how the agent, its repos and its sinks are
+    Status(status::Args),
+    /// Print the stamps of a path, newest first
+    Log(log::LogArgs),
+    /// Print every stamp of a content
+    Show(log::ShowArgs),
+    /// Compare the disk with the record, now
+    Scan(ask::ScanArgs),
+    /// Deliver what is queued, now
+    Sync(ask::SyncArgs),
+    /// List, print or retry the stamps that a sink refused for good
+    #[command(subcommand)]
+    Dlq(dlq::Command),
     /// Check, show or explain the config
     #[command(subcommand)]
     Config(config::Command),
@@ -43,6 +64,13 @@ impl Cli {
     pub fn dispatch(self) -> anyhow::Result<Exit> {
         let shell = Shell::new(self.global);
         match self.command {
+            Command::Migrate(args) => migrate::dispatch(&shell, &args),
+            Command::Status(args) => status::run(&shell, &args),
+            Command::Log(args) => log::log(&shell, &args),
+            Command::Show(args) => log::show(&shell, &args),
+            Command::Scan(args) => ask::scan(&shell, &args),
+            Command::Sync(args) => ask::sync(&shell, &args),
+            Command::Dlq(command) => dlq::run(&shell, &command),
             Command::Config(command) => config::run(&shell, &command),
             Command::Completions(args) => completions::run(&args),
             Command::Version => version::run(&shell),

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-pub use self::client::call;
+pub use self::client::{call, nudge};
 pub use self::server::{Listener, serve};
 use crate::model::status::Status;
 use crate::model::stream::StreamId;
@@ -56,6 +56,19 @@ pub enum Request {
     },
     /// Read the trust pins and the repos' own files anew.
     Reload,
+}
+
+/// A request on its way, and whether the client waits for what comes of it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Asked {
+    #[serde(flatten)]
+    request: Request,
+    #[serde(default = "by_default")]
+    wait: bool,
+}
+
+const fn by_default() -> bool {
+    true
 }
 
 /// The agent's answer.

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use super::migrate;
 use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::runtime::secret::SecretError;
@@ -99,6 +100,9 @@ fn kind_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(error) = cause.downcast_ref::<SpoolError>() {
         return of_spool(error);
+    }
+    if let Some(error) = cause.downcast_ref::<migrate::Error>() {
+        return Some(error.exit());
     }
     if let Some(error) = cause.downcast_ref::<io::Error>() {
         let denied = matches!(

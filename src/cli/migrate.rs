@@ -3,6 +3,9 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use super::exit::{Exit, failed};
+use super::shell::{Shell, block_on};
+use crate::config::{self, Flags};
 use crate::model::class::Class;
 use crate::store::address::Address;
 use crate::store::migrate::{self, MigrateError, Migration};
@@ -39,30 +42,59 @@ impl Outcome {
 }
 
 impl Error {
-    /// The exit code: 8 permission, 75 temporary, 78 for a person to mend, 1 anything else.
+    /// The exit code as a number.
     pub fn exit_code(&self) -> u8 {
+        self.exit() as u8
+    }
+
+    /// How the process ends: permission, temporary, for a person to mend, or unexpected.
+    pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Output(_) => 1,
+            Self::Output(_) => Exit::Unexpected,
             Self::Migrate(error) => match error {
-                MigrateError::Busy => 75,
+                MigrateError::Busy => Exit::Temporary,
                 MigrateError::Store(error) | MigrateError::Step { source: error, .. } => {
-                    code_of(error)
+                    exit_of(error)
                 }
                 MigrateError::Unfit(_)
                 | MigrateError::Newer(_)
                 | MigrateError::Altered(_)
-                | MigrateError::Foreign(_) => 78,
+                | MigrateError::Foreign(_) => Exit::Config,
             },
         }
     }
 }
 
-fn code_of(error: &StoreError) -> u8 {
+fn exit_of(error: &StoreError) -> Exit {
     match (error.class(), error.code()) {
-        (Class::Retry | Class::RetrySmaller, _) => 75,
-        (_, "42501") => 8,
-        (_, "28000" | "28P01" | "3D000" | "address" | "secret" | "tls") => 78,
-        (Class::Park | Class::Reject | Class::Fork, _) => 1,
+        (Class::Retry | Class::RetrySmaller, _) => Exit::Temporary,
+        (_, "42501") => Exit::Denied,
+        (_, "28000" | "28P01" | "3D000" | "address" | "secret" | "tls") => Exit::Config,
+        (Class::Park | Class::Reject | Class::Fork, _) => Exit::Unexpected,
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only say what is to be done: exits 4 when something is, 0 otherwise
+    #[arg(long)]
+    check: bool,
+    /// The database, instead of [postgres] url; the password still comes from the config
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+}
+
+/// Finds the database in the config and migrates it.
+pub(super) fn dispatch(shell: &Shell, args: &Args) -> anyhow::Result<Exit> {
+    let flags = Flags { postgres_url: args.url.clone(), ..shell.flags() };
+    let config = config::load(&flags, &shell.environment)?;
+    let database = config.postgres.ok_or_else(|| {
+        let text = "find the database: write [postgres] url into the config, or use --url";
+        failed(Exit::Config, text)
+    })?;
+    match block_on(run(&database, args.check, &mut io::stdout()))?? {
+        Outcome::Current => Ok(Exit::Fine),
+        Outcome::ToDo => Ok(Exit::Degraded),
     }
 }
 

@@ -116,13 +116,23 @@ impl Shell {
         request: &Request,
         patience: Option<Duration>,
     ) -> anyhow::Result<Reply> {
+        self.ask_within(config, request, self.timeout().or(patience))
+    }
+
+    /// Asks the agent, waiting for `timeout`.
+    pub(super) fn ask_within(
+        &self,
+        config: &Config,
+        request: &Request,
+        timeout: Option<Duration>,
+    ) -> anyhow::Result<Reply> {
         let socket = self.socket(config);
-        let timeout = self.timeout().or(patience);
-        let reply = block_on(control::call(&socket, request, timeout))??;
-        match reply {
-            Reply::Refused { reason } => Err(failed(Exit::Unexpected, reason)),
-            reply => Ok(reply),
-        }
+        heard(block_on(control::call(&socket, request, timeout))??)
+    }
+
+    /// Tells the agent, and waits only until it has taken the request or refused it.
+    pub(super) fn nudge(&self, config: &Config, request: &Request) -> anyhow::Result<Reply> {
+        heard(block_on(control::nudge(&self.socket(config), request))??)
     }
 
     /// Whether notes and progress are wanted on stderr.
@@ -152,11 +162,6 @@ impl Shell {
         }
     }
 
-    /// Whether data on stdout is coloured.
-    pub(super) fn colours_data(&self) -> bool {
-        self.coloured(&io::stdout())
-    }
-
     /// How logs are written.
     pub(super) fn log_style(&self) -> Style {
         let stream = self.environment.get("JOURNAL_STREAM").unwrap_or_default();
@@ -167,6 +172,13 @@ impl Shell {
         } else {
             Style::Plain
         }
+    }
+}
+
+fn heard(reply: Reply) -> anyhow::Result<Reply> {
+    match reply {
+        Reply::Refused { reason } => Err(failed(Exit::Unexpected, format!("be heard: {reason}"))),
+        reply => Ok(reply),
     }
 }
 
@@ -181,6 +193,24 @@ pub(super) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("write to standard output")
+}
+
+/// Stdout for many lines, buffered.
+pub(super) struct Printer(io::BufWriter<io::StdoutLock<'static>>);
+
+impl Printer {
+    pub(super) fn new() -> Self {
+        Self(io::BufWriter::new(io::stdout().lock()))
+    }
+
+    pub(super) fn line(&mut self, line: &str) -> anyhow::Result<()> {
+        writeln!(self.0, "{line}").context("write to standard output")
+    }
+
+    /// Writes what is left; a failing disk or pipe is noticed here at the latest.
+    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        self.0.flush().context("write to standard output")
+    }
 }
 
 /// Runs a future to its end: commands are plain functions, and few of them speak to anyone.

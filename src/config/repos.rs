@@ -7,6 +7,7 @@ use super::layer::Table;
 use super::problem::Problem;
 use crate::agent::RepoConfig;
 use crate::model::path::write_escaped;
+use crate::watch::filter;
 
 /// Maps a repo whose required keys are there.
 pub(super) fn repo(table: &Table) -> Option<RepoConfig> {
@@ -28,8 +29,8 @@ fn name(table: &Table) -> String {
     }
     let directory = table.path("path").and_then(Path::file_name).unwrap_or_default();
     let mut name = String::new();
-    // Writing into a String cannot fail.
-    let _ = write_escaped(&mut name, directory.as_encoded_bytes());
+    write_escaped(&mut name, directory.as_encoded_bytes())
+        .expect("writing into a String cannot fail");
     if name.is_empty() { "root".to_owned() } else { name }
 }
 
@@ -38,6 +39,7 @@ pub(super) fn check(tables: &[Table]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let (mut names, mut paths) = (BTreeMap::new(), BTreeMap::new());
     for table in tables {
+        problems.extend(["exclude", "include"].iter().flat_map(|key| check_patterns(table, key)));
         let name = name(table);
         if name.is_empty() || name.len() > 255 || name.contains(char::is_control) {
             let text = "[repo] name: write 1 to 255 bytes without control characters";
@@ -56,6 +58,17 @@ pub(super) fn check(tables: &[Table]) -> Vec<Problem> {
         }
     }
     problems
+}
+
+fn check_patterns(table: &Table, key: &str) -> Vec<Problem> {
+    let wrong = table.texts(key).into_iter().filter_map(|pattern| {
+        let wrong = filter::check_pattern(&pattern).err()?;
+        Some(Problem::new(
+            &table.origin(key),
+            format!("[repo] {key}: pattern {pattern:?}: {wrong}"),
+        ))
+    });
+    wrong.collect()
 }
 
 /// Looks at the disk: a root that is a file can never be watched. One that is missing may come back,

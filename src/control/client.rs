@@ -8,7 +8,10 @@ use rustix::process::geteuid;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
-use super::{ControlError, REPLY_BYTES_MAX, Reply, Request, check_length};
+use super::{Asked, ControlError, REPLY_BYTES_MAX, Reply, Request, check_length};
+
+/// How long an agent may take to accept what nobody waits for.
+const NUDGE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sends one request and waits for its reply, without end when `timeout` is `None`.
 ///
@@ -19,18 +22,31 @@ pub async fn call(
     request: &Request,
     timeout: Option<Duration>,
 ) -> Result<Reply, ControlError> {
-    let Some(timeout) = timeout else { return exchange(socket, request).await };
-    tokio::time::timeout(timeout, exchange(socket, request))
+    within(timeout, socket, Asked { request: request.clone(), wait: true }).await
+}
+
+/// Sends one request and waits only until the agent has taken it, or refused it.
+pub async fn nudge(socket: &Path, request: &Request) -> Result<Reply, ControlError> {
+    within(Some(NUDGE_PATIENCE), socket, Asked { request: request.clone(), wait: false }).await
+}
+
+async fn within(
+    timeout: Option<Duration>,
+    socket: &Path,
+    asked: Asked,
+) -> Result<Reply, ControlError> {
+    let Some(timeout) = timeout else { return exchange(socket, &asked).await };
+    tokio::time::timeout(timeout, exchange(socket, &asked))
         .await
         .unwrap_or_else(|_| Err(ControlError::TimedOut(socket.to_owned())))
 }
 
-async fn exchange(socket: &Path, request: &Request) -> Result<Reply, ControlError> {
+async fn exchange(socket: &Path, asked: &Asked) -> Result<Reply, ControlError> {
     let mut stream = connect(socket).await?;
-    let io = |source| ControlError::Io { path: socket.to_owned(), source };
-    let mut line = serde_json::to_vec(request).expect("requests hold strings and integers only");
+    let mut line = serde_json::to_vec(asked).expect("requests hold strings and integers only");
     line.push(b'\n');
-    stream.write_all(&line).await.map_err(io)?;
+    // An agent that will not listen to the end may still have said why: what counts is the reply.
+    let _ = stream.write_all(&line).await;
     let mut reply = Vec::new();
     let read = BufReader::new(stream).take(REPLY_BYTES_MAX).read_until(b'\n', &mut reply).await;
     if read.is_err() || reply.is_empty() {

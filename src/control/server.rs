@@ -15,12 +15,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Call, ControlError, REQUEST_BYTES_MAX, Reply, Request, check_length, socket_path};
+use super::{Asked, Call, ControlError, REQUEST_BYTES_MAX, Reply, check_length, socket_path};
 
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 32;
 /// How long a client may take to say what it wants, and to take the answer.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a refusal is waited for when nobody waits for the outcome.
+const REFUSAL_PATIENCE: Duration = Duration::from_millis(250);
 /// How long replies on their way may take once the agent stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 /// How long accepting rests after the kernel refused (no descriptors left).
@@ -137,7 +139,7 @@ async fn attend(stream: UnixStream, calls: mpsc::Sender<Call>) {
     }
     let mut stream = BufReader::new(stream);
     let reply = match read_request(&mut stream).await {
-        Ok(request) => ask(request, &mut stream, calls).await,
+        Ok(asked) => ask(asked, &mut stream, calls).await,
         Err(reason) => Some(Reply::Refused { reason }),
     };
     let Some(reply) = reply else { return };
@@ -152,7 +154,7 @@ fn is_allowed(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
-async fn read_request(stream: &mut BufReader<UnixStream>) -> Result<Request, String> {
+async fn read_request(stream: &mut BufReader<UnixStream>) -> Result<Asked, String> {
     let mut line = Vec::new();
     let mut bounded = stream.take(REQUEST_BYTES_MAX);
     tokio::time::timeout(CLIENT_PATIENCE, bounded.read_until(b'\n', &mut line))
@@ -168,12 +170,12 @@ async fn read_request(stream: &mut BufReader<UnixStream>) -> Result<Request, Str
 
 /// Passes the request on and waits for the reply, or for the client to leave.
 async fn ask(
-    request: Request,
+    asked: Asked,
     stream: &mut BufReader<UnixStream>,
     calls: mpsc::Sender<Call>,
 ) -> Option<Reply> {
     let (sender, receiver) = oneshot::channel();
-    if let Err(error) = calls.try_send((request, sender)) {
+    if let Err(error) = calls.try_send((asked.request, sender)) {
         let reason = match error {
             mpsc::error::TrySendError::Full(_) => "the agent is busy: try again",
             mpsc::error::TrySendError::Closed(_) => "the agent is stopping",
@@ -181,12 +183,20 @@ async fn ask(
         return Some(Reply::Refused { reason: reason.to_owned() });
     }
     drop(calls);
+    if !asked.wait {
+        // Refusals come at once; whatever takes longer is under way.
+        let reply = tokio::time::timeout(REFUSAL_PATIENCE, receiver).await;
+        return Some(reply.map_or(Reply::Done, or_stopping));
+    }
     tokio::select! {
-        reply = receiver => Some(
-            reply.unwrap_or_else(|_| Reply::Refused { reason: "the agent is stopping".to_owned() })
-        ),
+        reply = receiver => Some(or_stopping(reply)),
         // The client has nothing more to say: whatever ends this read ends the connection. The
         // receiver is dropped, so the agent sees that nobody waits.
         _ = stream.read_u8() => None,
     }
+}
+
+/// The reply; an agent that drops a request without one is on its way out.
+fn or_stopping(reply: Result<Reply, oneshot::error::RecvError>) -> Reply {
+    reply.unwrap_or_else(|_| Reply::Refused { reason: "the agent is stopping".to_owned() })
 }

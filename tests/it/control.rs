@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use stampd::control::{Call, ControlError, Listener, Reply, Request, call, serve, socket_path};
+use stampd::control::{
+    Call, ControlError, Listener, Reply, Request, call, nudge, serve, socket_path,
+};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -76,6 +78,23 @@ async fn a_request_reaches_the_agent_and_its_reply_the_client() {
     let unfinished = Reply::Unfinished { reason: "kafka: offline".to_owned() };
     let sync = Request::Sync { timeout_ms: Some(1) };
     assert_eq!(agent.exchange(sync, unfinished.clone()).await.1, unfinished);
+}
+
+#[tokio::test]
+async fn who_does_not_wait_hears_of_a_refusal_and_not_of_the_outcome() {
+    let mut agent = Agent::start();
+    let (socket, scan) = (agent.socket(), Request::Scan { repo: None });
+    assert_eq!(nudge(&socket, &scan).await.unwrap(), Reply::Done);
+    let (asked, outcome) = agent.calls.recv().await.unwrap();
+    assert_eq!(asked, scan);
+    drop(outcome);
+    let refused = Reply::Refused { reason: "there is no such repo".to_owned() };
+    let refuse = async {
+        let (_, reply) = agent.calls.recv().await.unwrap();
+        reply.send(refused.clone()).unwrap();
+    };
+    let ((), got) = tokio::join!(refuse, nudge(&socket, &scan));
+    assert_eq!(got.unwrap(), refused);
 }
 
 #[tokio::test]

@@ -1,0 +1,232 @@
+//! `stampd status`: how everything is, for a person and for programs.
+
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use super::exit::{Exit, failed};
+use super::shell::{Format, Shell, print, print_json};
+use super::table::{age, bytes, count, local, safe, span, table, uptime};
+use crate::config::Config;
+use crate::control::{Reply, Request};
+use crate::model::status::{AgentState, ReachState, RepoState, RepoStatus, SinkStatus, Status};
+use crate::runtime::clock::Clock;
+use crate::runtime::time::Timestamp;
+
+/// A live agent answers at once; a stuck one shall not hang a script.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often `--watch` looks.
+const EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Show it anew every second, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+}
+
+pub(super) fn run(shell: &Shell, args: &Args) -> anyhow::Result<Exit> {
+    let config = shell.config()?;
+    if !args.watch {
+        return show(shell, &config, "");
+    }
+    let clear = if io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+    loop {
+        show(shell, &config, clear)?;
+        std::thread::sleep(EVERY);
+    }
+}
+
+fn show(shell: &Shell, config: &Config, before: &str) -> anyhow::Result<Exit> {
+    let status = match shell.ask(config, &Request::Status, Some(PATIENCE))? {
+        Reply::Status(status) => status,
+        Reply::Done | Reply::Refused { .. } => {
+            return Err(failed(
+                Exit::Unexpected,
+                "read the status: the agent answered something else",
+            ));
+        }
+        Reply::Unfinished { reason } => return Err(failed(Exit::Temporary, reason)),
+    };
+    match shell.format {
+        Format::Human => print(&format!("{before}{}", render(&status, Clock::system().now())))?,
+        Format::Json | Format::Jsonl => print_json(&status)?,
+    }
+    Ok(match status.state {
+        AgentState::Healthy | AgentState::Starting => Exit::Fine,
+        AgentState::Degraded | AgentState::Parked => Exit::Degraded,
+    })
+}
+
+fn render(status: &Status, now: Timestamp) -> String {
+    let mut out = format!(
+        "stampd {}  agent up {}  {}\n",
+        status.version,
+        uptime(status.uptime_s),
+        state_word(status.state)
+    );
+    let head = ["REPO", "FILES", "STAMPED", "LAST CHANGE", "COVERAGE"].map(str::to_owned).to_vec();
+    let rows = status.repos.iter().map(|repo| repo_row(repo, now));
+    out.push_str(&table(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
+    if !status.sinks.is_empty() {
+        let head = ["SINK", "STATE", "CONFIRMED UP TO", "QUEUED", "OLDEST"].map(str::to_owned);
+        let rows = status.sinks.iter().map(|sink| sink_row(sink, now));
+        out.push_str(&table(&std::iter::once(head.to_vec()).chain(rows).collect::<Vec<_>>()));
+    }
+    let spool = &status.spool;
+    let size = bytes(spool.bytes);
+    out.push_str(&["SPOOL  ", &count(spool.stamps), " stamps, ", &size, "\n"].concat());
+    for note in notes(status) {
+        out.push_str(&["\n", &note, "\n"].concat());
+    }
+    out
+}
+
+const fn state_word(state: AgentState) -> &'static str {
+    match state {
+        AgentState::Healthy => "healthy",
+        AgentState::Degraded => "degraded",
+        AgentState::Parked => "parked",
+        AgentState::Starting => "starting",
+    }
+}
+
+fn repo_row(repo: &RepoStatus, now: Timestamp) -> Vec<String> {
+    let last = repo.last_change.map_or_else(|| "-".to_owned(), |time| age(time, now));
+    vec![
+        safe(&repo.name),
+        count(repo.files),
+        count(repo.files.saturating_sub(repo.pending)),
+        last,
+        coverage(repo),
+    ]
+}
+
+fn coverage(repo: &RepoStatus) -> String {
+    let state = match repo.state {
+        RepoState::Starting => return "starting".to_owned(),
+        RepoState::Absent => return "absent".to_owned(),
+        RepoState::Watching => "",
+        RepoState::Degraded => ", degraded",
+    };
+    let seen = &repo.coverage;
+    let all = repo.files + seen.excluded + seen.unreadable;
+    let permille = (repo.files * 1_000).checked_div(all).unwrap_or(1_000);
+    let mut parts = vec![format!("{} excluded", count(seen.excluded))];
+    if seen.unreadable > 0 {
+        parts.push(format!("{} unreadable", count(seen.unreadable)));
+    }
+    if seen.directories_polled > 0 {
+        parts.push(format!("{} directories polled", count(seen.directories_polled)));
+    }
+    format!("{}.{} % ({}){state}", permille / 10, permille % 10, parts.join(", "))
+}
+
+fn sink_row(sink: &SinkStatus, now: Timestamp) -> Vec<String> {
+    let confirmed = |time| format!("{} ({})", local(time, now), age(time, now));
+    let oldest = sink.oldest.map_or_else(|| "-".to_owned(), |time| span(now.since(time)));
+    vec![
+        sink.name.clone(),
+        reach_word(sink.state).to_owned(),
+        sink.confirmed_at.map_or_else(|| "-".to_owned(), confirmed),
+        count(sink.queued),
+        oldest,
+        sink.reason.as_deref().map(safe).unwrap_or_default(),
+    ]
+}
+
+const fn reach_word(state: ReachState) -> &'static str {
+    match state {
+        ReachState::Disabled => "disabled",
+        ReachState::Offline => "offline",
+        ReachState::Probing => "probing",
+        ReachState::HalfOpen => "half open",
+        ReachState::Online => "online",
+        ReachState::Degraded => "degraded",
+        ReachState::Parked => "parked",
+    }
+}
+
+/// What needs a person, each with what to do.
+fn notes(status: &Status) -> Vec<String> {
+    let of_repo = |repo: &RepoStatus| {
+        let reason = repo.reason.as_deref()?;
+        Some(format!("{}: {}", safe(&repo.name), safe(reason)))
+    };
+    let of_sink = |sink: &SinkStatus| {
+        let dead = sink.dead_letters;
+        let plural = if dead == 1 { "" } else { "s" };
+        let letters = format!("{dead} dead letter{plural} → stampd dlq ls --sink {}", sink.name);
+        (dead > 0).then(|| format!("{}: {letters}", sink.name))
+    };
+    let repos = status.repos.iter().filter_map(of_repo);
+    repos.chain(status.sinks.iter().filter_map(of_sink)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::status::{Coverage, SCHEMA, SpoolStatus};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn sink(name: &str, state: ReachState) -> SinkStatus {
+        SinkStatus {
+            name: name.to_owned(),
+            state,
+            queued: 0,
+            oldest: None,
+            confirmed_at: None,
+            reason: None,
+            dead_letters: 0,
+        }
+    }
+
+    #[test]
+    fn a_person_sees_what_is_well_and_what_to_do_about_the_rest() {
+        let status = Status {
+            schema: SCHEMA.to_owned(),
+            version: "0.3.0".to_owned(),
+            state: AgentState::Healthy,
+            uptime_s: 273_600,
+            repos: vec![RepoStatus {
+                name: "app\u{1b}[2J".to_owned(),
+                path: "/src/app".to_owned(),
+                namespace: "a.b.c".parse().unwrap(),
+                state: RepoState::Watching,
+                reason: None,
+                files: 12_408,
+                pending: 0,
+                stamps: 40_000,
+                last_change: Some(at(1_000 - 8)),
+                coverage: Coverage { excluded: 214, ..Coverage::default() },
+            }],
+            sinks: vec![
+                sink("postgres", ReachState::Online),
+                SinkStatus {
+                    queued: 1_204,
+                    oldest: Some(at(1_000 - 1_320)),
+                    reason: Some("certificate expired → stampd netcheck kafka".to_owned()),
+                    dead_letters: 2,
+                    ..sink("kafka", ReachState::Offline)
+                },
+            ],
+            spool: SpoolStatus { stamps: 40_010, bytes: 9 << 20 },
+        };
+        assert_eq!(
+            render(&status, at(1_000)),
+            "\
+stampd 0.3.0  agent up 3d 4h  healthy
+REPO          FILES   STAMPED  LAST CHANGE  COVERAGE
+app\\u{1b}[2J  12 408  12 408   8 s ago      98.3 % (214 excluded)
+SINK      STATE    CONFIRMED UP TO  QUEUED  OLDEST
+postgres  online   -                0       -
+kafka     offline  -                1 204   22 min  certificate expired → stampd netcheck kafka
+SPOOL  40 010 stamps, 9.0 MiB
+
+kafka: 2 dead letters → stampd dlq ls --sink kafka
+"
+        );
+    }
+}
