@@ -11,6 +11,7 @@ pub mod exit;
 mod log;
 pub mod migrate;
 mod place;
+mod service;
 mod shell;
 mod status;
 mod table;
@@ -53,6 +54,9 @@ enum Command {
     /// Check, show or explain the config
     #[command(subcommand)]
     Config(config::Command),
+    /// Print, install or remove the systemd user service
+    #[command(subcommand)]
+    Service(service::Command),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the version
@@ -72,6 +76,7 @@ impl Cli {
             Command::Sync(args) => ask::sync(&shell, &args),
             Command::Dlq(command) => dlq::run(&shell, &command),
             Command::Config(command) => config::run(&shell, &command),
+            Command::Service(command) => service::run(&shell, &command),
             Command::Completions(args) => completions::run(&args),
             Command::Version => version::run(&shell),
         }
