@@ -9,6 +9,7 @@
 
 mod architecture;
 mod bed;
+mod cli;
 mod config;
 mod control;
 mod migrate;

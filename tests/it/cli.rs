@@ -1,0 +1,430 @@
+//! The command line: snapshots of help and errors, exit codes, and what each command prints.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+use stampd::control::{Call, Listener, Reply, Request, serve};
+use stampd::model::change::{Observation, What};
+use stampd::model::digest::Digest;
+use stampd::model::path::RepoPath;
+use stampd::model::status::{
+    AgentState, Coverage, ReachState, RepoState, RepoStatus, SCHEMA, SinkStatus, SpoolStatus,
+    Status,
+};
+use stampd::model::stream::Leaf;
+use stampd::runtime::clock::Clock;
+use stampd::runtime::rooted::{Root, Stat};
+use stampd::spool::{self, DeadLetter, RepoSpec, Seed};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::support::process::Home;
+use super::support::tree;
+
+#[test]
+fn help_and_errors_are_as_committed() {
+    trycmd::TestCases::new()
+        .register_bin("stampd", Path::new(env!("CARGO_BIN_EXE_stampd")))
+        .env("HOME", "/home/ada")
+        .env("XDG_RUNTIME_DIR", "/nowhere/run")
+        .env("STAMPD_AGENT__STATE_DIR", "/nowhere/state")
+        .env("COLUMNS", "100")
+        .case("tests/cmd/*.trycmd");
+}
+
+/// A home with one repo on disk, and its spool as an agent left it.
+struct Scene {
+    home: Home,
+    root: PathBuf,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let home = Home::new();
+        let root = home.path().join("app");
+        std::fs::create_dir(&root).unwrap();
+        home.configure(&format!(
+            "[[repo]]\npath = \"{}\"\nnamespace = \"a.b.c\"\n",
+            root.display()
+        ));
+        Self { home, root }
+    }
+
+    fn write(&self, path: &str, content: &str) {
+        tree::write(&self.root, path, content);
+    }
+
+    /// Lets a spool take `paths` as they are on disk now; each call is a run of its own.
+    fn stamp(&self, paths: &[&[u8]]) {
+        let root = Root::open(&self.root).unwrap();
+        let observe = |path: &&[u8]| {
+            let path = RepoPath::new(path).unwrap();
+            let what = match root.stat(path.as_bytes()) {
+                Ok(stat) => content(&root, &path, stat),
+                Err(_) => What::Gone,
+            };
+            Observation { path, seen: Clock::system().now(), what }
+        };
+        self.append(paths.iter().map(observe).collect(), |_, _| {});
+    }
+
+    fn append(
+        &self,
+        observations: Vec<Observation>,
+        then: impl FnOnce(&spool::Spool, spool::Appended),
+    ) {
+        let config = spool::Config { state_dir: self.home.state_dir(), ..spool::Config::default() };
+        let seed =
+            Seed { host: "laptop".into(), version: "0.1.0".into(), machine_id: "machine".into() };
+        let (spool, writer) = spool::open(config, seed, Clock::system()).unwrap();
+        let writer = std::thread::spawn(move || writer.run());
+        let repo = spool
+            .open_repo(RepoSpec {
+                name: "app".into(),
+                root: self.root.clone(),
+                namespace: "a.b.c".parse().unwrap(),
+                labels: BTreeMap::new(),
+                git: None,
+            })
+            .unwrap();
+        let appended = repo.append(observations).wait().unwrap();
+        then(&spool, appended);
+        drop((repo, spool));
+        writer.join().unwrap().unwrap();
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.home.command(args).current_dir(&self.root).output().unwrap()
+    }
+
+    /// Runs a command that ends with `code`; returns what it printed and what it said.
+    fn ends(&self, code: i32, args: &[&str]) -> (String, String) {
+        let output = self.run(args);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{args:?}\n{out}\n{err}");
+        (out, err)
+    }
+
+    fn prints(&self, args: &[&str]) -> String {
+        self.ends(0, args).0
+    }
+
+    fn json(&self, args: &[&str]) -> Vec<Value> {
+        let text = self.prints(args);
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn content(root: &Root, path: &RepoPath, stat: Stat) -> What {
+    let bytes = root.read_small(path.as_bytes(), 1 << 20).unwrap();
+    What::File { stat, digest: Digest::of(&bytes), racy: false, from: None }
+}
+
+#[test]
+fn log_prints_the_canonical_bodies_newest_first() {
+    let scene = Scene::new();
+    scene.write("a.txt", "one");
+    scene.stamp(&[b"a.txt"]);
+    scene.write("a.txt", "two!");
+    scene.stamp(&[b"a.txt"]);
+    std::fs::remove_file(scene.root.join("a.txt")).unwrap();
+    scene.stamp(&[b"a.txt"]);
+    let text = scene.prints(&["log", "a.txt", "--format", "jsonl"]);
+    let bodies: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<_> = bodies.iter().map(|body| body["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["deleted", "modified", "created"]);
+    let reader = spool::open_read_only(&scene.home.state_dir()).unwrap();
+    let stream = reader.streams().unwrap()[0].stream;
+    for (line, body) in text.lines().zip(&bodies) {
+        let leaf = reader.leaf(stream, body["seq"].as_u64().unwrap()).unwrap().unwrap();
+        assert_eq!(Leaf::of(line.as_bytes()), leaf, "byte for byte what its leaf hashes");
+    }
+    assert_eq!(
+        scene.prints(&["log", "a.txt", "-n", "1", "--format", "jsonl"]),
+        format!("{}\n", text.lines().next().unwrap())
+    );
+    let human = scene.prints(&["log", "a.txt"]);
+    assert!(human.lines().next().unwrap().contains("deleted"), "{human}");
+}
+
+#[test]
+fn log_of_a_whole_repo_is_oldest_first_and_of_a_directory_newest_first() {
+    let scene = Scene::new();
+    scene.write("src/a", "1");
+    scene.write("src/b", "2");
+    scene.write("other", "3");
+    scene.stamp(&[b"src/a", b"src/b", b"other"]);
+    let paths = |bodies: Vec<Value>| -> Vec<String> {
+        let path = |body: &Value| body["path"].as_str().unwrap_or("-").to_owned();
+        bodies.iter().map(path).collect()
+    };
+    let all = paths(scene.json(&["log", "--all", "--format", "jsonl"]));
+    assert_eq!(all, ["-", "src/a", "src/b", "other"]);
+    let below = paths(scene.json(&["log", "src", "--format", "jsonl"]));
+    assert_eq!(below, ["src/b", "src/a"]);
+    let document = &scene.json(&["log", "--all", "--repo", "app", "--format", "json"])[0];
+    assert_eq!(document["schema"], "stampd.log/v1");
+    assert_eq!(document["stamps"].as_array().unwrap().len(), 4);
+    assert!(scene.ends(7, &["log", "--all", "--repo", "lib"]).1.contains("there are app"));
+}
+
+#[test]
+fn show_prints_every_stamp_of_a_content() {
+    let scene = Scene::new();
+    scene.write("a", "same");
+    scene.write("b", "same");
+    scene.stamp(&[b"a", b"b"]);
+    let digest = Digest::of(b"same").to_string();
+    let found = scene.json(&["show", &digest, "--format", "jsonl"]);
+    assert_eq!(found.len(), 2);
+    assert!(found.iter().all(|body| body["digest"] == digest.as_str()));
+    let nobody = Digest::of(b"never").to_string();
+    assert!(scene.ends(7, &["show", &nobody]).1.contains("never saw it"));
+    assert!(scene.ends(2, &["show", "abc"]).1.contains("64 hexadecimal digits"));
+}
+
+#[test]
+fn a_name_of_any_bytes_is_shown_escaped_and_told_whole() {
+    let scene = Scene::new();
+    let name = b"a\x1b[2J\n\xff";
+    std::fs::write(scene.root.join(tree::name(name)), "x").unwrap();
+    scene.stamp(&[name]);
+    let human = scene.prints(&["log", "--all"]);
+    assert!(human.contains("a\\u{1b}[2J\\n\\xff"), "{human}");
+    assert!(!human.contains('\x1b'));
+    let body = scene.json(&["log", "--all", "--format", "jsonl"]).pop().unwrap();
+    assert_eq!(body["path_b64"], "YRtbMkoK/w==");
+}
+
+#[test]
+fn paths_lead_to_their_repo_from_anywhere_and_through_links() {
+    let scene = Scene::new();
+    scene.write("src/a", "1");
+    scene.stamp(&[b"src/a"]);
+    let link = scene.home.path().join("link");
+    std::os::unix::fs::symlink(&scene.root, &link).unwrap();
+    let absolute = scene.root.join("src/a");
+    for path in [
+        "src/a",
+        "./src/../src/a",
+        absolute.to_str().unwrap(),
+        link.join("src/a").to_str().unwrap(),
+    ] {
+        assert_eq!(scene.json(&["log", path, "--format", "jsonl"]).len(), 1, "{path}");
+    }
+    assert!(scene.ends(7, &["log", "/etc/hosts"]).1.contains("find /etc/hosts in a repo"));
+    assert!(scene.ends(7, &["log", "src/none"]).1.contains("`stampd explain src/none`"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let scene = Scene::new();
+    for n in 0..2_000 {
+        scene.write(&format!("f{n}"), "x");
+    }
+    let names: Vec<_> = (0..2_000).map(|n| format!("f{n}").into_bytes()).collect();
+    scene.stamp(&names.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let mut child = scene
+        .home
+        .command(&["log", "--all", "--format", "jsonl"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with('{'));
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn dead_letters_are_listed_and_shown_without_an_agent() {
+    let scene = Scene::new();
+    scene.write("a", "poison");
+    let root = Root::open(&scene.root).unwrap();
+    let path = RepoPath::new(b"a").unwrap();
+    let what = content(&root, &path, root.stat(b"a").unwrap());
+    let observation = Observation { path, seen: Clock::system().now(), what };
+    let mut place = String::new();
+    scene.append(vec![observation], |spool, appended| {
+        let letter = DeadLetter {
+            class: "reject".into(),
+            code: "23514".into(),
+            reason: "check constraint \"no_poison\"".into(),
+        };
+        let seq = appended.stamps[0].seq;
+        spool.set_aside("postgres", appended.stream, seq, letter, seq + 1).wait().unwrap();
+        place = format!("{}/{seq}", appended.stream);
+    });
+    let list = scene.prints(&["dlq", "ls"]);
+    assert!(list.contains(&place) && list.contains("23514"), "{list}");
+    assert_eq!(scene.ends(0, &["dlq", "ls", "--sink", "kafka"]).0, "");
+    let shown = &scene.json(&["dlq", "show", &place, "--format", "json"])[0]["dead_letters"][0];
+    assert_eq!((&shown["sink"], &shown["stamp"]["path"]), (&"postgres".into(), &"a".into()));
+    assert!(scene.prints(&["dlq", "show", &place]).contains("no_poison"));
+    assert!(scene.ends(7, &["dlq", "show", &format!("{place}9")]).1.contains("`stampd dlq ls`"));
+    assert!(scene.ends(3, &["dlq", "retry", &place]).1.contains("`stampd run`"));
+}
+
+/// An agent that gives the same answer to everyone, over the socket of a home.
+struct Answering {
+    stop: CancellationToken,
+    thread: Option<JoinHandle<Vec<Request>>>,
+}
+
+impl Answering {
+    fn start(home: &Home, reply: Reply) -> Self {
+        let stop = CancellationToken::new();
+        let (token, runtime_dir) = (stop.clone(), home.runtime_dir());
+        let (bound, is_bound) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let listener = Listener::bind(&runtime_dir).unwrap();
+                bound.send(()).unwrap();
+                let (sender, calls) = mpsc::channel(8);
+                let (served, asked) =
+                    tokio::join!(serve(listener, sender, token), answer_all(calls, &reply));
+                served.unwrap();
+                asked
+            })
+        });
+        is_bound.recv().unwrap();
+        Self { stop, thread: Some(thread) }
+    }
+
+    /// Ends, and tells what it was asked.
+    fn asked(mut self) -> Vec<Request> {
+        self.stop.cancel();
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+async fn answer_all(mut calls: mpsc::Receiver<Call>, reply: &Reply) -> Vec<Request> {
+    let mut asked = Vec::new();
+    while let Some((request, sender)) = calls.recv().await {
+        asked.push(request);
+        // A client may have left meanwhile.
+        let _ = sender.send(reply.clone());
+    }
+    asked
+}
+
+fn status(state: AgentState) -> Status {
+    Status {
+        schema: SCHEMA.to_owned(),
+        version: "0.1.0".to_owned(),
+        state,
+        uptime_s: 5,
+        repos: vec![RepoStatus {
+            name: "app".to_owned(),
+            path: "/src/app".to_owned(),
+            namespace: "a.b.c".parse().unwrap(),
+            state: RepoState::Watching,
+            reason: None,
+            files: 3,
+            pending: 1,
+            stamps: 9,
+            last_change: None,
+            coverage: Coverage::default(),
+        }],
+        sinks: vec![SinkStatus {
+            name: "kafka".to_owned(),
+            state: ReachState::Offline,
+            queued: 4,
+            oldest: None,
+            confirmed_at: None,
+            reason: Some("no route to kafka.example".to_owned()),
+            dead_letters: 0,
+        }],
+        spool: SpoolStatus { stamps: 9, bytes: 4_096 },
+    }
+}
+
+#[test]
+fn status_tells_by_its_exit_code_how_everything_is() {
+    let scene = Scene::new();
+    for (state, code) in [
+        (AgentState::Healthy, 0),
+        (AgentState::Starting, 0),
+        (AgentState::Degraded, 4),
+        (AgentState::Parked, 4),
+    ] {
+        let agent = Answering::start(&scene.home, Reply::Status(Box::new(status(state))));
+        let (out, _) = scene.ends(code, &["status", "--format", "json"]);
+        assert_eq!(serde_json::from_str::<Status>(&out).unwrap(), status(state));
+        let (table, _) = scene.ends(code, &["status"]);
+        assert!(table.contains("no route to kafka.example"), "{table}");
+        assert_eq!(agent.asked(), [Request::Status, Request::Status]);
+    }
+    let (out, err) = scene.ends(3, &["status", "--format", "json"]);
+    let socket = scene.home.runtime_dir().join("stampd.sock");
+    assert_eq!(out, "");
+    assert!(err.contains(socket.to_str().unwrap()) && err.contains("`stampd run`"), "{err}");
+}
+
+#[test]
+fn scan_and_sync_end_as_the_agent_says() {
+    let scene = Scene::new();
+    let agent = Answering::start(&scene.home, Reply::Done);
+    scene.prints(&["scan", "--wait", "--repo", "app"]);
+    scene.prints(&["sync", "--wait", "--timeout", "30s"]);
+    scene.prints(&["sync"]);
+    assert_eq!(
+        agent.asked(),
+        [
+            Request::Scan { repo: Some("app".to_owned()) },
+            Request::Sync { timeout_ms: Some(30_000) },
+            Request::Sync { timeout_ms: None },
+        ]
+    );
+    let reason = "kafka: no route to kafka.example".to_owned();
+    let agent = Answering::start(&scene.home, Reply::Unfinished { reason });
+    let (_, err) = scene.ends(75, &["sync", "--wait", "--timeout", "1s"]);
+    assert!(err.contains("kafka: no route"), "{err}");
+    drop(agent.asked());
+    let reason = "there is no repo \"lib\"".to_owned();
+    let agent = Answering::start(&scene.home, Reply::Refused { reason });
+    assert!(scene.ends(1, &["scan", "--repo", "lib"]).1.contains("no repo \"lib\""));
+    drop(agent.asked());
+    for command in ["scan", "sync"] {
+        scene.ends(3, &[command, "--wait"]);
+    }
+}
+
+/// Needs another user id, which only root can take; without root the socket's mode keeps others out
+/// before the client could look, with the same words.
+#[test]
+fn an_agent_of_another_user_is_not_believed() {
+    let scene = Scene::new();
+    let agent = Answering::start(&scene.home, Reply::Status(Box::new(status(AgentState::Healthy))));
+    let socket = scene.home.runtime_dir().join("stampd.sock");
+    let mut command = scene.home.command(&["status"]);
+    if rustix::process::geteuid().is_root() {
+        command.uid(65_534).gid(65_534);
+        for path in [scene.home.path(), &scene.home.runtime_dir()] {
+            set_mode(path, 0o755);
+        }
+        set_mode(&socket, 0o666);
+    } else {
+        set_mode(&socket, 0o000);
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(8), "{said}");
+    assert!(said.contains("belongs to another user"), "{said}");
+    assert_eq!(agent.asked(), []);
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
