@@ -12,11 +12,11 @@ mod bed;
 mod cli;
 mod config;
 mod control;
+mod ignore;
 mod migrate;
 mod postgres;
 mod rooted;
 mod spool;
 mod store;
 mod support;
-#[cfg(target_os = "linux")]
 mod watch_kernel;
