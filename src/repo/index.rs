@@ -56,7 +56,15 @@ fn read(bytes: &[u8], hash_len: usize) -> Option<Index> {
             tracked.insert(path);
         }
     }
-    let shared = take_extensions(rest, hash_len)?;
+    let link = extensions(rest)?.into_iter().find(|(name, _)| name == b"link");
+    let shared = match link {
+        // A hash of zeros says that there is no shared part.
+        Some((_, content)) => {
+            let hash = content.get(..hash_len)?;
+            hash.iter().any(|&byte| byte != 0).then(|| hex(hash))
+        }
+        None => None,
+    };
     Some(Index { tracked, shared })
 }
 
@@ -84,20 +92,15 @@ fn take_entry(rest: &mut &[u8], version: u32, hash_len: usize, name: &mut Vec<u8
     rest.split_off(..padding)?.iter().all(|&byte| byte == 0).then_some(())
 }
 
-/// Goes over what follows the entries; gives the hash that a `link` extension names.
-fn take_extensions(mut rest: &[u8], hash_len: usize) -> Option<Option<String>> {
-    let mut shared = None;
+/// What follows the entries: names and contents, to the last byte.
+fn extensions(mut rest: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    let mut extensions = Vec::new();
     while !rest.is_empty() {
         let name = rest.split_off(..4)?;
         let len = take_u32(&mut rest)? as usize;
-        let content = rest.split_off(..len)?;
-        if name == b"link" {
-            let hash = content.get(..hash_len)?;
-            // All zeros says that there is no shared part.
-            shared = hash.iter().any(|&byte| byte != 0).then(|| hex(hash));
-        }
+        extensions.push((name, rest.split_off(..len)?));
     }
-    Some(shared)
+    Some(extensions)
 }
 
 fn take_u32(rest: &mut &[u8]) -> Option<u32> {

@@ -64,13 +64,14 @@ pub struct Filter {
 }
 
 /// What holds in every directory.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Base {
     exclude: Arc<RuleSet>,
-    includes: Includes,
-    /// `.git/info/exclude`, then trusted repo rules: in falling force.
-    weakest: Arc<[Scoped]>,
-    tracked: Tracked,
+    includes: Arc<Includes>,
+    info_exclude: Arc<RuleSet>,
+    /// Weaker still: the rules of the trusted repo.
+    repo_exclude: Arc<RuleSet>,
+    tracked: Arc<Tracked>,
 }
 
 /// The compiled rule files of one directory, in falling force; cheap to clone.
@@ -120,28 +121,29 @@ pub enum Ground {
 
 impl Filter {
     /// Builds a filter that knows no rule file of any directory yet.
-    pub fn new(config: &Config, tracked: Tracked) -> Self {
-        let info = RuleSet::parse(Source::InfoExclude, &config.info_exclude);
-        let repo = RuleSet::from_patterns(Source::RepoExclude, &config.repo_exclude);
-        let weakest = [info, repo]
-            .into_iter()
-            .filter(|rules| !rules.is_empty())
-            .map(|rules| Scoped { above: 0, rules: Arc::new(rules) })
-            .collect();
+    pub fn new(config: &Config, tracked: impl Into<Arc<Tracked>>) -> Self {
         let base = Base {
-            exclude: Arc::new(RuleSet::from_patterns(Source::UserExclude, &config.exclude)),
-            includes: Includes::new(&config.include, &config.repo_include),
-            weakest,
-            tracked,
+            exclude: patterns(Source::UserExclude, &config.exclude),
+            includes: Arc::new(Includes::new(&config.include, &config.repo_include)),
+            info_exclude: Arc::new(RuleSet::parse(Source::InfoExclude, &config.info_exclude)),
+            repo_exclude: patterns(Source::RepoExclude, &config.repo_exclude),
+            tracked: tracked.into(),
         };
         Self { base: Arc::new(base), dirs: Arc::default() }
     }
 
     /// Puts another base under the directories' rule files, which stay: for an edited config,
     /// `.git/info/exclude` or git index.
-    pub fn rebase(&mut self, config: &Config, tracked: Tracked) {
+    pub fn rebase(&mut self, config: &Config, tracked: impl Into<Arc<Tracked>>) {
         let dirs = Arc::clone(&self.dirs);
         *self = Self { dirs, ..Self::new(config, tracked) };
+    }
+
+    /// The same filter with other rules of the trusted repo.
+    pub fn with_repo_exclude(&self, repo_exclude: &[String]) -> Self {
+        let repo_exclude = patterns(Source::RepoExclude, repo_exclude);
+        let base = Base { repo_exclude, ..(*self.base).clone() };
+        Self { base: Arc::new(base), dirs: Arc::clone(&self.dirs) }
     }
 
     /// Adds, replaces or (when `rules` is empty) removes the rule files of one directory.
@@ -182,19 +184,19 @@ impl Filter {
     }
 
     /// What git tracks.
-    pub fn tracked(&self) -> &Tracked {
+    pub fn tracked(&self) -> &Arc<Tracked> {
         &self.base.tracked
     }
 
     /// Every line in force nowhere because it could not be understood.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         let base = &self.base;
-        let weakest = base.weakest.iter().map(|scoped| &*scoped.rules);
-        let dirs = self.dirs.values().flat_map(|rules| rules.0.iter().map(|rules| &**rules));
-        std::iter::once(&*base.exclude)
-            .chain(base.includes.rule_sets())
-            .chain(weakest)
+        let dirs = self.dirs.values().flat_map(|rules| rules.0.iter());
+        [&base.exclude, &base.info_exclude, &base.repo_exclude]
+            .into_iter()
             .chain(dirs)
+            .map(|rules| &**rules)
+            .chain(base.includes.rule_sets())
             .flat_map(RuleSet::problems)
     }
 }
@@ -211,6 +213,21 @@ impl DirRules {
     /// Whether there is no rule in them.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+fn patterns(source: Source, patterns: &[String]) -> Arc<RuleSet> {
+    Arc::new(RuleSet::from_patterns(source, patterns))
+}
+
+impl Base {
+    /// What is weaker than every rule file, in falling force.
+    fn weakest(&self) -> Arc<[Scoped]> {
+        [&self.info_exclude, &self.repo_exclude]
+            .into_iter()
+            .filter(|rules| !rules.is_empty())
+            .map(|rules| Scoped { above: 0, rules: Arc::clone(rules) })
+            .collect()
     }
 }
 

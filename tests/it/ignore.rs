@@ -139,11 +139,7 @@ impl Case {
         let mut filter = Filter::new(&config, Tracked::default());
         for (dir, text) in &self.rules {
             let dir = dir.get(&dirs);
-            write(
-                root,
-                &format!("{dir}/.gitignore").replace("//", "/").trim_start_matches('/'),
-                text,
-            );
+            std::fs::write(root.join(dir).join(".gitignore"), text).expect("the tree is ours");
             let dir = repo_path(dir);
             filter.set_dir(&dir, DirRules::parse(&dir, &[(b".gitignore", text.as_bytes())]));
         }
@@ -159,9 +155,8 @@ fn git(root: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
     let mut child = Command::new("git")
         .args(args)
         .current_dir(root)
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", root.join("no-home"))
+        .env_remove("GIT_DIR")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -19,4 +19,5 @@ mod rooted;
 mod spool;
 mod store;
 mod support;
+#[cfg(target_os = "linux")]
 mod watch_kernel;

@@ -41,6 +41,12 @@ impl Tracked {
         self.paths.contains(&key) || (is_dir && self.above.contains(&key))
     }
 
+    /// Adds all that another set holds.
+    pub fn merge(&mut self, other: Self) {
+        self.paths.extend(other.paths);
+        self.above.extend(other.above);
+    }
+
     /// Adds one path.
     pub fn insert(&mut self, path: &[u8]) {
         self.paths.insert(key(path));

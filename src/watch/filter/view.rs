@@ -41,7 +41,7 @@ impl DirFilter {
             own: filter.dirs.get(&dir).cloned().unwrap_or_default(),
             dir,
             cover: Cover::Open,
-            inherited: Arc::clone(&filter.base.weakest),
+            inherited: filter.base.weakest(),
             filter: filter.clone(),
         }
     }
