@@ -11,6 +11,7 @@ pub mod exit;
 mod log;
 pub mod migrate;
 mod place;
+mod progress;
 mod service;
 mod shell;
 mod status;

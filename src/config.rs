@@ -12,17 +12,19 @@ mod load;
 mod problem;
 mod repos;
 mod roads;
+mod table;
 mod value;
 
 use std::path::{Path, PathBuf};
 
 pub use self::example::example;
-use self::layer::{FlagValue, Settings, Table};
+use self::layer::{FlagValue, Settings};
 pub use self::load::{Environment, usual_place};
 pub use self::problem::{ConfigError, Origin, Problem};
+use self::table::Table;
 use self::value::Value;
 use crate::runtime::telemetry;
-use crate::{agent, spool, store};
+use crate::{agent, spool, store, watch};
 
 /// What flags say about the config.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +52,8 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// The agent's.
     pub agent: agent::Config,
+    /// How repos are watched.
+    pub watch: watch::Config,
     /// The spool's.
     pub spool: spool::Config,
     /// The road to Postgres, if there is one and it is switched on.
@@ -89,6 +93,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
     settings.check_required();
     let mut problems = std::mem::take(&mut settings.problems);
     problems.extend(repos::check(&settings.repos));
+    problems.extend(check_watch(&settings));
     problems.extend(road(&settings, "postgres").into_iter().flat_map(roads::check_postgres));
     problems.extend(road(&settings, "kafka").into_iter().flat_map(roads::check_kafka));
     if !problems.is_empty() {
@@ -98,6 +103,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
     Ok(Config {
         file: file.map(|(path, _)| path),
         agent: agent(&settings),
+        watch: watch(&settings),
         spool: spool(&settings),
         postgres: road(&settings, "postgres").map(roads::postgres),
         telemetry: telemetry(&settings),
@@ -177,10 +183,40 @@ fn agent(settings: &Settings) -> agent::Config {
     }
 }
 
+fn watch(settings: &Settings) -> watch::Config {
+    let table = settings.table("watch");
+    watch::Config {
+        settle: table.duration("settle"),
+        settle_after_close: table.duration("settle_after_close"),
+        settle_max: table.duration("settle_max"),
+        audit_every: table.duration("audit_every"),
+        one_filesystem: table.switch("one_filesystem"),
+        nested: table.switch("nested"),
+        queue_paths_max: table.count("queue_paths_max") as usize,
+        dir_paths_max: table.count("dir_paths_max") as usize,
+    }
+}
+
+/// Checks what the keys of `[watch]` say of each other.
+fn check_watch(settings: &Settings) -> Vec<Problem> {
+    let table = settings.table("watch");
+    let too_long = |key: &&str| table.duration(key) > table.duration("settle_max");
+    let problem = |key: &str| {
+        let text =
+            format!("[watch] {key}: it is longer than settle_max, which would never let it act");
+        Problem::new(&table.origin(key), text)
+    };
+    ["settle", "settle_after_close"].into_iter().filter(too_long).map(problem).collect()
+}
+
 fn spool(settings: &Settings) -> spool::Config {
+    spool_keys(settings, agent(settings).state_dir)
+}
+
+fn spool_keys(settings: &Settings, state_dir: PathBuf) -> spool::Config {
     let table = settings.table("spool");
     spool::Config {
-        state_dir: agent(settings).state_dir,
+        state_dir,
         retention: table.duration("retention"),
         max_bytes: table.size("max_bytes"),
     }
@@ -232,5 +268,29 @@ impl Config {
             }));
         }
         shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defaults() -> Settings {
+        let variables = [("HOME".to_owned(), "/home/ada".to_owned())];
+        Settings::new(&Environment::of(variables, PathBuf::from("/")))
+    }
+
+    fn check<T: std::fmt::Debug>(from_table: T, of_stage: T) {
+        assert_eq!(format!("{from_table:?}"), format!("{of_stage:?}"));
+    }
+
+    #[test]
+    fn the_table_s_defaults_are_those_of_the_stages() {
+        let settings = defaults();
+        check(watch(&settings), watch::Config::default());
+        check(telemetry(&settings), telemetry::Config::default());
+        let of_stage = spool::Config::default();
+        let from_table = spool_keys(&settings, of_stage.state_dir.clone());
+        check(from_table, of_stage);
     }
 }

@@ -1,11 +1,15 @@
 //! `stampd scan` and `stampd sync`: asking the agent to do now what it does anyway.
 
+use std::time::Duration;
+
 use super::exit::{Exit, failed};
-use super::shell::Shell;
+use super::progress::while_asking;
+use super::shell::{Shell, block_on, heard};
 use crate::control::{Reply, Request};
+use crate::model::status::Status;
 
 /// How much longer than the agent a client waits for the agent to say that time is up.
-const MARGIN: std::time::Duration = std::time::Duration::from_secs(5);
+const MARGIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ScanArgs {
@@ -32,8 +36,10 @@ pub(super) fn scan(shell: &Shell, args: &ScanArgs) -> anyhow::Result<Exit> {
         let reply = shell.nudge(&config, &request)?;
         return conclude(shell, reply, "scan", "a comparison with the disk is under way");
     }
-    let reply = shell.ask(&config, &request, None)?;
-    conclude(shell, reply, "scan", "every difference is stamped")
+    let pending = |status: &Status| status.repos.iter().map(|repo| repo.pending).sum();
+    let socket = shell.socket(&config);
+    let asking = while_asking(shell, &socket, &request, shell.timeout(), pending);
+    conclude(shell, heard(block_on(asking)??)?, "scan", "every difference is stamped")
 }
 
 /// Delivers what is queued.
@@ -46,8 +52,10 @@ pub(super) fn sync(shell: &Shell, args: &SyncArgs) -> anyhow::Result<Exit> {
         return conclude(shell, reply, "sync", "delivery is under way");
     }
     let patience = shell.timeout().map(|timeout| timeout + MARGIN);
-    let reply = shell.ask_within(&config, &request, patience)?;
-    conclude(shell, reply, "sync", "every stamp is confirmed")
+    let queued = |status: &Status| status.sinks.iter().map(|sink| sink.queued).sum();
+    let socket = shell.socket(&config);
+    let asking = while_asking(shell, &socket, &request, patience, queued);
+    conclude(shell, heard(block_on(asking)??)?, "sync", "every stamp is confirmed")
 }
 
 fn conclude(shell: &Shell, reply: Reply, what: &str, done: &str) -> anyhow::Result<Exit> {

@@ -116,18 +116,8 @@ impl Shell {
         request: &Request,
         patience: Option<Duration>,
     ) -> anyhow::Result<Reply> {
-        self.ask_within(config, request, self.timeout().or(patience))
-    }
-
-    /// Asks the agent, waiting for `timeout`.
-    pub(super) fn ask_within(
-        &self,
-        config: &Config,
-        request: &Request,
-        timeout: Option<Duration>,
-    ) -> anyhow::Result<Reply> {
         let socket = self.socket(config);
-        heard(block_on(control::call(&socket, request, timeout))??)
+        heard(block_on(control::call(&socket, request, self.timeout().or(patience)))??)
     }
 
     /// Tells the agent, and waits only until it has taken the request or refused it.
@@ -175,7 +165,8 @@ impl Shell {
     }
 }
 
-fn heard(reply: Reply) -> anyhow::Result<Reply> {
+/// A refusal as the error it is.
+pub(super) fn heard(reply: Reply) -> anyhow::Result<Reply> {
     match reply {
         Reply::Refused { reason } => Err(failed(Exit::Unexpected, format!("be heard: {reason}"))),
         reply => Ok(reply),

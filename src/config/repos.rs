@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::layer::Table;
 use super::problem::Problem;
+use super::table::Table;
 use crate::agent::RepoConfig;
 use crate::model::path::write_escaped;
 use crate::watch::filter;

@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::layer::Table;
 use super::problem::Problem;
+use super::table::Table;
 use crate::store;
 use crate::store::address::Address;
 
