@@ -16,6 +16,7 @@ mod ignore;
 mod migrate;
 mod postgres;
 mod rooted;
+mod settle;
 mod spool;
 mod store;
 mod support;
