@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod dlq;
 pub mod exit;
+mod explain;
 mod log;
 pub mod migrate;
 mod place;
@@ -16,6 +17,7 @@ mod service;
 mod shell;
 mod status;
 mod table;
+mod trust;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -45,6 +47,8 @@ enum Command {
     Log(log::LogArgs),
     /// Print every stamp of a content
     Show(log::ShowArgs),
+    /// Say whether a path is covered, and which rule says so
+    Explain(explain::Args),
     /// Compare the disk with the record, now
     Scan(ask::ScanArgs),
     /// Deliver what is queued, now
@@ -52,7 +56,9 @@ enum Command {
     /// List, print or retry the stamps that a sink refused for good
     #[command(subcommand)]
     Dlq(dlq::Command),
-    /// Check, show or explain the config
+    /// Accept what a repo's own .stampd.toml asks for
+    Trust(trust::Args),
+    /// Check, show or exemplify the config
     #[command(subcommand)]
     Config(config::Command),
     /// Print, install or remove the systemd user service
@@ -73,9 +79,11 @@ impl Cli {
             Command::Status(args) => status::run(&shell, &args),
             Command::Log(args) => log::log(&shell, &args),
             Command::Show(args) => log::show(&shell, &args),
+            Command::Explain(args) => explain::run(&shell, &args),
             Command::Scan(args) => ask::scan(&shell, &args),
             Command::Sync(args) => ask::sync(&shell, &args),
             Command::Dlq(command) => dlq::run(&shell, &command),
+            Command::Trust(args) => trust::run(&shell, &args),
             Command::Config(command) => config::run(&shell, &command),
             Command::Service(command) => service::run(&shell, &command),
             Command::Completions(args) => completions::run(&args),

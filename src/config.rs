@@ -23,8 +23,10 @@ pub use self::load::{Environment, usual_place};
 pub use self::problem::{ConfigError, Origin, Problem};
 use self::table::Table;
 use self::value::Value;
+use crate::agent::RepoConfig;
+use crate::repo::policy::User;
 use crate::runtime::telemetry;
-use crate::{agent, spool, store, watch};
+use crate::{agent, settle, spool, store, watch};
 
 /// What flags say about the config.
 #[derive(Clone, Debug, Default)]
@@ -242,6 +244,25 @@ impl Config {
     pub fn check_places(&self, missing_too: bool) -> Result<(), ConfigError> {
         let problems = repos::check_places(&self.settings.repos, missing_too);
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Wrong(problems)) }
+    }
+
+    /// What the user says of one repo, as the limits of what the repo says of itself.
+    pub fn user(&self, repo: &RepoConfig) -> User {
+        let watch = &self.watch;
+        User {
+            name: repo.name.clone(),
+            settle: settle::Config {
+                settle: watch.settle,
+                settle_after_close: watch.settle_after_close,
+                settle_max: watch.settle_max,
+                ..settle::Config::default()
+            },
+            exclude: repo.exclude.clone(),
+            include: repo.include.clone(),
+            max_file_size: repo
+                .max_file_size
+                .unwrap_or(self.settings.table("hash").size("max_file_size")),
+        }
     }
 
     /// Every value in force, in the order of the example.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::migrate;
 use crate::config::ConfigError;
 use crate::control::ControlError;
+use crate::repo::trust::TrustError;
 use crate::runtime::secret::SecretError;
 use crate::runtime::supervisor::SupervisorError;
 use crate::runtime::telemetry::TelemetryError;
@@ -110,6 +111,9 @@ fn kind_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
         );
         return denied.then_some(Exit::Denied);
+    }
+    if let Some(TrustError::Damaged { .. }) = cause.downcast_ref() {
+        return Some(Exit::Config);
     }
     let is_config =
         cause.is::<ConfigError>() || cause.is::<SecretError>() || cause.is::<TelemetryError>();

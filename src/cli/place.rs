@@ -32,10 +32,8 @@ impl Record {
         shell: &Shell,
         path: &Path,
     ) -> anyhow::Result<(&RepoInfo, RepoPath)> {
-        let absolute = clean(&shell.environment.directory().join(path));
-        innermost(&self.repos, &absolute)
-            .or_else(|| innermost(&self.repos, &real(&absolute)))
-            .ok_or_else(|| failed(Exit::NotFound, self.not_covered(path)))
+        let repos = self.repos.iter().map(|repo| (repo, repo.root.as_path()));
+        locate(shell, repos, path).ok_or_else(|| failed(Exit::NotFound, self.not_covered(path)))
     }
 
     /// The repos that a command without a path is about: the one by that name, or else all.
@@ -66,11 +64,23 @@ impl Record {
     }
 }
 
+/// The repo, of those given with their roots, that holds `path` as typed, and the path inside it.
+pub(super) fn locate<'r, R: Copy>(
+    shell: &Shell,
+    repos: impl Iterator<Item = (R, &'r Path)> + Clone,
+    path: &Path,
+) -> Option<(R, RepoPath)> {
+    let absolute = clean(&shell.environment.directory().join(path));
+    innermost(repos.clone(), &absolute).or_else(|| innermost(repos, &real(&absolute)))
+}
+
 /// The repo with the longest root that leads to `path`.
-fn innermost<'r>(repos: &'r [RepoInfo], path: &Path) -> Option<(&'r RepoInfo, RepoPath)> {
+fn innermost<'r, R: Copy>(
+    repos: impl Iterator<Item = (R, &'r Path)>,
+    path: &Path,
+) -> Option<(R, RepoPath)> {
     repos
-        .iter()
-        .flat_map(|repo| [(repo, repo.root.clone()), (repo, real(&repo.root))])
+        .flat_map(|(repo, root)| [(repo, root.to_owned()), (repo, real(root))])
         .filter_map(|(repo, root)| {
             let inside = path.strip_prefix(&root).ok()?;
             let inside = RepoPath::new(inside.as_os_str().as_bytes())?;

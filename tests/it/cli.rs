@@ -428,3 +428,56 @@ fn set_mode(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
+
+#[test]
+fn explain_names_the_rule_its_file_and_its_line() {
+    let scene = Scene::new();
+    scene.write(".gitignore", "# built\n*.o\n");
+    scene.write("x.o", "obj");
+    scene.write("a.rs", "fn main() {}");
+    scene.stamp(&[b"a.rs"]);
+    let (out, _) = scene.ends(0, &["explain", "x.o"]);
+    assert!(out.contains("ignored by *.o") && out.contains(".gitignore, line 2"), "{out}");
+    let told = &scene.json(&["explain", "a.rs", "--format", "json"])[0];
+    assert_eq!((&told["covered"], &told["recorded"]), (&true.into(), &"content".into()));
+    assert_eq!(told["digest"], Digest::of(b"fn main() {}").to_string());
+    let gone = scene.prints(&["explain", "not/there.o"]);
+    assert!(gone.contains("ignored by *.o") && gone.contains("on disk: nothing"), "{gone}");
+    assert!(scene.ends(7, &["explain", "/etc/hosts"]).1.contains("there are app"));
+}
+
+#[test]
+fn trust_shows_what_it_would_hide_pins_it_and_takes_it_back() {
+    let scene = Scene::new();
+    assert!(scene.ends(7, &["trust"]).1.contains("it has no .stampd.toml"));
+    scene.write("secret.key", "k");
+    scene.write("sub/.gitignore", "!kept.key\n");
+    scene.write("sub/kept.key", "k");
+    scene.stamp(&[b"secret.key", b"sub/kept.key"]);
+    scene.write(".stampd.toml", "exclude = ['*.key']\n");
+    let (diff, _) = scene.ends(6, &["trust", "--diff"]);
+    assert!(diff.contains("exclude: nothing → [\"*.key\"]"), "{diff}");
+    assert!(diff.contains("would no longer be stamped: secret.key"), "{diff}");
+    assert!(!diff.contains("sub/kept.key"), "the deeper rule is the stronger one: {diff}");
+    assert!(!scene.prints(&["explain", "secret.key"]).contains("ignored by"));
+    scene.ends(0, &["trust", "sub"]);
+    assert!(scene.prints(&["explain", "secret.key"]).contains("ignored by *.key"));
+    assert_eq!(scene.prints(&["trust", "--diff"]), "nothing waits for trust\n");
+    scene.write(".stampd.toml", "exclude = ['*']\n");
+    let waiting = scene.prints(&["explain", "sub/kept.key"]);
+    assert!(waiting.contains("stampd trust --diff"), "{waiting}");
+    scene.ends(0, &["trust", "--revoke"]);
+    assert!(!scene.prints(&["explain", "secret.key"]).contains("ignored by"));
+    assert!(scene.ends(7, &["trust", "--revoke"]).1.contains("none was given"));
+    scene.write(".stampd.toml", "sinks = ['evil']\n");
+    assert!(scene.ends(78, &["trust"]).1.contains(".stampd.toml"));
+}
+
+#[test]
+fn trust_tells_the_running_agent() {
+    let scene = Scene::new();
+    scene.write(".stampd.toml", "exclude = ['*.key']\n");
+    let agent = Answering::start(&scene.home, Reply::Done);
+    scene.prints(&["trust"]);
+    assert_eq!(agent.asked(), [Request::Reload]);
+}
