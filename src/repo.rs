@@ -1,8 +1,8 @@
 //! Repos: what a repo says of itself, and what of it counts.
 //!
 //! Holds the reading of a repo's own config, of git's files and of trust, all of them bounded and
-//! none of them believed further than `policy` allows. [`read`] is the whole of it; whoever tracks
-//! a repo calls it at start and when one of these files changed.
+//! none of them believed further than `policy` allows. [`read`] is the whole of it: the
+//! agent calls it at start and when one of these files changed, tools call [`look`].
 
 pub mod explain;
 pub mod file;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use self::git::GitDir;
 use self::policy::{Current, Decision, Inputs, User};
-use self::trust::{Store, Subject};
+use self::trust::{Store, Subject, TrustError};
 use crate::runtime::rooted::Root;
 use crate::watch::filter::{Filter, Tracked};
 
@@ -28,39 +28,55 @@ pub struct Reading {
     pub git: Option<GitDir>,
     /// What git tracks.
     pub tracked: Arc<Tracked>,
+    /// Of a valid file, its bytes, or that there is none.
+    good: Option<Option<Vec<u8>>>,
 }
 
-/// Reads all that a repo says of itself. `before` is what git tracked when it was last known: it
-/// stands in for an index that cannot be read just now.
+/// Reads all that a repo says of itself, and keeps a valid `.stampd.toml` as the last good one, as
+/// only the agent does. `before` is what git tracked when it was last known: it stands in for an
+/// index that cannot be read just now.
 pub fn read(root: &Root, user: &User, trust: &Store, before: Option<&Arc<Tracked>>) -> Reading {
-    let mut troubles = Vec::new();
-    let mut told = |error: &dyn std::error::Error| troubles.push(chain(error));
-    let git = GitDir::find(root);
-    let (subject, of_root) = (Subject::of(root, git.as_ref()), Subject::root(root));
-    let current = file::read(root);
-    let pinned = trust.load(&subject).inspect_err(|error| told(error)).unwrap_or_default();
-    let last_good = trust.last_good(&of_root).inspect_err(|error| told(error)).unwrap_or_default();
-    let inputs = Inputs { current, pinned, last_good };
-    let mut decision = policy::decide(user, &inputs);
-    if decision.is_good {
-        let bytes = match &inputs.current {
-            Current::Bytes(bytes) => Some(&**bytes),
-            Current::Absent | Current::Unreadable(_) => None,
-        };
-        let _ = trust.keep_good(&of_root, bytes).inspect_err(|error| told(error));
+    let mut reading = look(root, user, trust, before);
+    if let Some(good) = &reading.good
+        && let Err(error) = trust.keep_good(&Subject::root(root), good.as_deref())
+    {
+        reading.decision.add_reasons(vec![chain(&error)]);
     }
-    let tracked = match git.as_ref().map(|git| git.tracked(root)) {
-        None => Arc::default(),
-        Some(Ok(tracked)) => Arc::new(tracked),
+    reading
+}
+
+/// Reads all that a repo says of itself and leaves nothing behind.
+pub fn look(root: &Root, user: &User, trust: &Store, before: Option<&Arc<Tracked>>) -> Reading {
+    let git = GitDir::find(root);
+    let subject = Subject::of(root, git.as_ref());
+    let (pinned, unpinned) = split(trust.load(&subject));
+    let (last_good, lost) = split(trust.last_good(&Subject::root(root)));
+    let inputs = Inputs { current: file::read(root), pinned, last_good };
+    let mut decision = policy::decide(user, &inputs);
+    let (tracked, untold) = match git.as_ref().map(|git| git.tracked(root)) {
+        None => (Arc::default(), None),
+        Some(Ok(tracked)) => (Arc::new(tracked), None),
         Some(Err(error)) => {
-            troubles.push(format!("read .git/index: {error}; tracked files may be ignored"));
-            before.cloned().unwrap_or_default()
+            let text = format!("read .git/index: {error}; tracked files may count as ignored");
+            (before.cloned().unwrap_or_default(), Some(text))
         }
     };
     decision.effective.filter.info_exclude =
         git.as_ref().map(|git| git.info_exclude(root)).unwrap_or_default();
-    decision.add_reasons(troubles);
-    Reading { decision, git, tracked }
+    decision.add_reasons([unpinned, lost, untold].into_iter().flatten().collect());
+    let good = decision.is_good.then_some(match inputs.current {
+        Current::Bytes(bytes) => Some(bytes),
+        Current::Absent | Current::Unreadable(_) => None,
+    });
+    Reading { decision, git, tracked, good }
+}
+
+/// What was kept, or the reason it cannot be had.
+fn split(kept: Result<Option<Vec<u8>>, TrustError>) -> (Option<Vec<u8>>, Option<String>) {
+    match kept {
+        Ok(kept) => (kept, None),
+        Err(error) => (None, Some(chain(&error))),
+    }
 }
 
 impl Reading {

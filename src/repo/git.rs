@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use super::index;
 use crate::model::path::RepoPath;
 use crate::model::stamp::Git;
-use crate::runtime::rooted::{FileKind, Root};
+use crate::runtime::rooted::{FileKind, Root, Stat};
 use crate::watch::filter::{RULE_FILE_BYTES_MAX, Tracked};
 
 /// Files of one line: `.git`, `HEAD`, `commondir`, a loose ref.
@@ -36,6 +36,15 @@ pub struct GitDir {
 enum Place {
     Within(RepoPath),
     Outside(Root),
+}
+
+/// What tells one version of the index from another: git replaces the file at each change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexLook {
+    ino: u64,
+    size: u64,
+    mtime_ns: i64,
+    ctime_ns: i64,
 }
 
 impl GitDir {
@@ -123,6 +132,17 @@ impl GitDir {
             tracked.merge(read(format!("sharedindex.{hash}").as_bytes())?.tracked);
         }
         Ok(tracked)
+    }
+
+    /// What the index looks like from outside; `None` when there is none. Another look means that
+    /// [`tracked`](Self::tracked) has to be asked again.
+    pub fn index_look(&self, root: &Root) -> Option<IndexLook> {
+        let stat = match &self.own {
+            Place::Within(dir) => root.stat(dir.join(b"index").as_bytes()),
+            Place::Outside(dir) => dir.stat(b"index"),
+        };
+        let Stat { ino, size, mtime_ns, ctime_ns, .. } = stat.ok()?;
+        Some(IndexLook { ino, size, mtime_ns, ctime_ns })
     }
 
     /// The text of `info/exclude`; empty when there is none that can be read.

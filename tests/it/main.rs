@@ -20,5 +20,6 @@ mod settle;
 mod spool;
 mod store;
 mod support;
+mod trust;
 #[cfg(target_os = "linux")]
 mod watch_kernel;
