@@ -208,9 +208,9 @@ const HASH: &[Key] = &[
     ),
     key(
         "sparse_ratio",
-        Kind::Count(1, 1_048_576),
+        Kind::Count(0, 1_048_576),
         Is("64"),
-        "Files this many times larger than their blocks are skipped (sparse).",
+        "Files this many times larger than their blocks are skipped (sparse); 0 reads them all.",
     ),
     key(
         "threads",
