@@ -49,7 +49,7 @@ pub(super) fn run(shell: &Shell, args: &Args) -> anyhow::Result<Exit> {
     let root = open(repo)?;
     let store = Store::new(&config.spool.state_dir);
     let user = config.user(repo);
-    let reading = repo::read(&root, &user, &store, None);
+    let reading = repo::look(&root, &user, &store, None);
     let explanation = explain(&root, &reading, config.watch.nested, &path)
         .with_context(|| format!("look at {}", escaped(args.path.as_os_str())))?;
     let row = recorded(&config, repo, &path)?;

@@ -76,7 +76,7 @@ impl<'c> Scene<'c> {
         let (repo, _) = locate(shell, config, path)?;
         let root = open(repo)?;
         let store = Store::new(&config.spool.state_dir);
-        let reading = repo::read(&root, &config.user(repo), &store, None);
+        let reading = repo::look(&root, &config.user(repo), &store, None);
         let subject = Subject::of(&root, reading.git.as_ref());
         Ok(Self { repo, root, store, subject, reading })
     }

@@ -481,3 +481,96 @@ fn trust_tells_the_running_agent() {
     scene.prints(&["trust"]);
     assert_eq!(agent.asked(), [Request::Reload]);
 }
+
+#[test]
+fn verify_names_what_is_not_as_it_was_stamped() {
+    let scene = Scene::new();
+    for (path, content) in [("a", "same"), ("b", "old"), ("c", "gone"), ("d", "file"), ("e/f", "x")]
+    {
+        scene.write(path, content);
+    }
+    scene.stamp(&[b"a", b"b", b"c", b"d", b"e/f"]);
+    assert_eq!(scene.prints(&["verify"]), "");
+    scene.write("b", "new");
+    std::fs::remove_file(scene.root.join("c")).unwrap();
+    std::fs::remove_file(scene.root.join("d")).unwrap();
+    std::os::unix::fs::symlink("a", scene.root.join("d")).unwrap();
+    let (out, err) = scene.ends(5, &["verify"]);
+    assert_eq!(out, "modified    app: b\nmissing     app: c\nother type  app: d\n");
+    assert!(err.contains("3 of 5 paths differ"), "{err}");
+    let (out, _) = scene.ends(5, &["verify", "--format", "json", "b"]);
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&told["schema"], &told["verified"]), (&"stampd.verify/v1".into(), &1.into()));
+    let one = &told["differences"][0];
+    assert_eq!((&one["path"], &one["fault"]), (&"b".into(), &"modified".into()));
+    assert_eq!(one["stamped"], Digest::of(b"old").to_string());
+    assert_eq!(one["found"], Digest::of(b"new").to_string());
+    scene.ends(0, &["verify", "a"]);
+    scene.ends(0, &["verify", "e", "--sample", "100%"]);
+    scene.ends(2, &["verify", "--sample", "0%"]);
+    assert!(scene.ends(7, &["verify", "never"]).1.contains("`stampd scan`"));
+}
+
+/// A service manager that only writes down what it was told.
+fn fake_systemctl(home: &Home, code: i32) -> PathBuf {
+    let bin = home.path().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >>{}/calls\n[ {code} = 0 ] || echo 'no bus' >&2\nexit {code}\n",
+        bin.display()
+    );
+    std::fs::write(bin.join("systemctl"), script).unwrap();
+    set_mode(&bin.join("systemctl"), 0o755);
+    bin
+}
+
+#[test]
+fn the_printed_unit_is_the_committed_one_with_this_machine_s_paths() {
+    let scene = Scene::new();
+    let committed = include_str!("../../packaging/systemd/stampd-user.service");
+    let printed = scene.prints(&["service", "print", "--user"]);
+    let differing: Vec<_> =
+        committed.lines().zip(printed.lines()).filter(|(left, right)| left != right).collect();
+    assert_eq!(committed.lines().count(), printed.lines().count());
+    assert_eq!(differing.len(), 2, "{differing:?}");
+    let config = scene.home.config_file();
+    let start = format!(" --config \"{}\" run", config.display());
+    assert!(differing[0].1.starts_with("ExecStart=\"/") && differing[0].1.ends_with(&start));
+    let (state, run) = (scene.home.state_dir(), scene.home.runtime_dir());
+    let writable = format!("ReadWritePaths=\"{}\" \"{}\"", state.display(), run.display());
+    assert_eq!(differing[1].1, writable);
+}
+
+#[test]
+fn install_writes_the_unit_and_starts_it_and_uninstall_takes_it_away() {
+    let scene = Scene::new();
+    let bin = fake_systemctl(&scene.home, 0);
+    let service = |args: &[&str]| {
+        let mut command = scene.home.command(args);
+        let output =
+            command.env("PATH", format!("{}:/usr/bin:/bin", bin.display())).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let calls = std::fs::read_to_string(bin.join("calls")).unwrap_or_default();
+        let _ = std::fs::remove_file(bin.join("calls"));
+        (output.status.code(), said, calls)
+    };
+    let unit = scene.home.path().join("home/.config/systemd/user/stampd.service");
+    let (code, said, calls) = service(&["service", "install", "--user"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(
+        std::fs::read_to_string(&unit).unwrap(),
+        scene.prints(&["service", "print", "--user"])
+    );
+    let verbs =
+        "--user daemon-reload\n--user enable stampd.service\n--user restart stampd.service\n";
+    assert_eq!(calls, verbs);
+    let (code, said, calls) = service(&["service", "uninstall", "--user"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!unit.exists() && scene.home.state_dir().exists());
+    assert_eq!(calls, "--user disable --now stampd.service\n--user daemon-reload\n");
+    assert_eq!(service(&["service", "uninstall", "--user"]).0, Some(7));
+    fake_systemctl(&scene.home, 1);
+    let (code, said, _) = service(&["service", "install", "--user"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("run systemctl --user daemon-reload: no bus"), "{said}");
+}
