@@ -149,7 +149,8 @@ pub(super) struct Pending {
 #[derive(Debug, Default)]
 struct Dir {
     children: FxHashMap<Box<[u8]>, Noted>,
-    /// Set once the children were too many; the directory's own hint tells the rest.
+    /// Set once the children were too many; the directory's own hint tells the rest. Invariant: that
+    /// hint is in the set as long as this is.
     collapsed: Option<HintKind>,
 }
 
@@ -157,6 +158,19 @@ struct Dir {
 struct Noted {
     kind: HintKind,
     first: Moment,
+}
+
+impl Moment {
+    fn or_older(self, other: Self) -> Self {
+        if other.instant < self.instant { other } else { self }
+    }
+}
+
+impl Noted {
+    fn add(&mut self, kind: HintKind, at: Moment) {
+        self.kind = self.kind.then(kind);
+        self.first = self.first.or_older(at);
+    }
 }
 
 impl Pending {
@@ -192,27 +206,29 @@ impl Pending {
         if self.is_flooded() {
             return;
         }
+        let gone = kind == HintKind::DirGone;
+        let at = if gone { self.forget_below(&dir.join(name), at) } else { at };
         if !self.dirs.contains_key(dir) {
             self.dirs.insert(dir.clone(), Dir::default());
             self.len += 1;
         }
         let entry = self.dirs.get_mut(dir).expect("it was there or has just been inserted");
         match entry.collapsed {
-            Some(HintKind::DirDirty) if !kind.is_file() => {
+            Some(_) if !kind.is_file() => {
                 entry.collapsed = Some(HintKind::TreeDirty);
-                return self.note_path(dir, HintKind::TreeDirty, at);
+                let first = self.forget_below(&dir.join(name), at);
+                return self.note_path(dir, HintKind::TreeDirty, first);
             }
             Some(_) => return,
             None => {}
         }
         if let Some(noted) = entry.children.get_mut(name) {
-            noted.kind = noted.kind.then(kind);
-            return;
+            return noted.add(kind, at);
         }
         entry.children.insert(name.into(), Noted { kind, first: at });
         self.len += 1;
         if entry.children.len() > self.limits.dir_paths_max {
-            self.collapse(dir);
+            self.collapse(dir, at);
         }
         if self.len > self.limits.queue_paths_max {
             self.flood(at);
@@ -225,7 +241,7 @@ impl Pending {
             return self.note(&dir, path.name(), kind, at);
         }
         let noted = self.root_dir.get_or_insert(Noted { kind, first: at });
-        noted.kind = noted.kind.then(kind);
+        noted.add(kind, at);
         if noted.kind == HintKind::TreeDirty {
             self.flood(at);
         }
@@ -268,28 +284,40 @@ impl Pending {
         Hints { paths, overflow: taken.overflow, root: taken.root, blind: taken.blind }
     }
 
+    /// Drops what was hinted below a directory whose own hint covers it all. So the deletion of a
+    /// tree, which goes from the bottom up, ends as one hint; and no directory stays collapsed whose
+    /// hint is gone. Gives back the first time among them and `at`.
+    fn forget_below(&mut self, dir: &RepoPath, at: Moment) -> Moment {
+        let Some(entry) = self.dirs.remove(dir) else { return at };
+        self.len -= entry.children.len() + 1;
+        entry.children.into_iter().fold(at, |at, (name, noted)| {
+            let at = at.or_older(noted.first);
+            if noted.kind.is_file() { at } else { self.forget_below(&dir.join(&name), at) }
+        })
+    }
+
     /// The root's own hint covers everything.
     fn is_flooded(&self) -> bool {
         self.root_dir.is_some_and(|noted| noted.kind == HintKind::TreeDirty)
     }
 
     /// Puts one hint about a directory in the place of those about its children.
-    fn collapse(&mut self, dir: &RepoPath) {
-        let Some(entry) = self.dirs.get_mut(dir) else { return };
-        let children = std::mem::take(&mut entry.children);
-        self.len -= children.len();
-        let files_only = children.values().all(|noted| noted.kind.is_file());
+    fn collapse(&mut self, dir: &RepoPath, at: Moment) {
+        let files_only = self
+            .dirs
+            .get(dir)
+            .is_none_or(|entry| entry.children.values().all(|noted| noted.kind.is_file()));
         let kind = if files_only { HintKind::DirDirty } else { HintKind::TreeDirty };
-        entry.collapsed = Some(kind);
-        if let Some(first) = oldest(children.values()) {
-            self.note_path(dir, kind, first);
-        }
+        let first = self.forget_below(dir, at);
+        self.dirs.insert(dir.clone(), Dir { collapsed: Some(kind), ..Dir::default() });
+        self.len += 1;
+        self.note_path(dir, kind, first);
     }
 
     /// Puts one hint about the root in the place of everything.
     fn flood(&mut self, at: Moment) {
         let held = self.dirs.values().flat_map(|dir| dir.children.values()).chain(&self.root_dir);
-        let first = oldest(held).unwrap_or(at);
+        let first = oldest(held).map_or(at, |first| first.or_older(at));
         self.dirs = FxHashMap::default();
         self.len = 0;
         self.root_dir = Some(Noted { kind: HintKind::TreeDirty, first });
@@ -361,42 +389,82 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_deletion_of_a_tree_is_one_hint() {
+        let mut pending = Pending::new(LIMITS);
+        for (at, (text, kind)) in [
+            ("a/b/c/f", HintKind::Gone),
+            ("a/b/c", HintKind::DirGone),
+            ("a/b/f", HintKind::Gone),
+            ("a/b", HintKind::DirGone),
+            ("a/f", HintKind::Gone),
+            ("a", HintKind::DirGone),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            pending.note_path(&path(text), kind, moment(at as u64));
+        }
+        let hints = pending.take().paths;
+        let [hint] = &hints[..] else { panic!("one hint: {hints:?}") };
+        assert_eq!((&hint.path, hint.kind), (&path("a"), HintKind::DirGone));
+        assert_eq!(hint.seen, moment(0).wall, "as old as the first that it covers");
+    }
+
     proptest! {
         /// Whatever comes in, in whatever order: the set stays within its bound, and each event is
         /// covered by a hint about its path, its directory, or a tree that holds it, no younger than
         /// the event.
         #[test]
         fn every_event_is_covered_and_the_set_is_bounded(
-            events in proptest::collection::vec((name(), name(), kind()), 0..200),
+            events in proptest::collection::vec((dir(), name(), kind()), 0..200),
         ) {
             let mut pending = Pending::new(LIMITS);
             let mut all = Vec::new();
             for (at, (dir, name, kind)) in events.into_iter().enumerate() {
                 let at = moment(at as u64);
-                pending.note(&dir, name.as_bytes(), kind, at);
+                pending.note(&dir, name, kind, at);
                 prop_assert!(pending.len() <= LIMITS.queue_paths_max + 2);
-                all.push((if dir.is_root() { name } else { dir.join(name.as_bytes()) }, kind, at));
+                all.push((dir.join(name), kind, at));
             }
             let hints = pending.take().paths;
             prop_assert!(hints.is_sorted_by(|one, next| one.path < next.path), "each path once");
-            for (path, kind, at) in all {
-                let covered = hints.iter().any(|hint| covers(hint, &path, kind, at));
+            for (nth, (path, kind, at)) in all.iter().enumerate() {
+                let went_later = |dir: &RepoPath| {
+                    all[nth..].iter().any(|(path, kind, _)| path == dir && *kind == HintKind::DirGone)
+                };
+                let covered = hints.iter().any(|hint| {
+                    let young = hint.first > at.instant || hint.seen > at.wall;
+                    !young && covers(hint, path, *kind, &went_later)
+                });
                 prop_assert!(covered, "{path:?} {kind:?} by {hints:?}");
             }
         }
     }
 
-    fn covers(hint: &Hint, path: &RepoPath, kind: HintKind, at: Moment) -> bool {
-        let reaches = match hint.kind {
-            HintKind::TreeDirty => path.is_within(&hint.path),
+    fn covers(
+        hint: &Hint,
+        path: &RepoPath,
+        kind: HintKind,
+        went_later: &impl Fn(&RepoPath) -> bool,
+    ) -> bool {
+        let speaks_of_it = hint.path == *path && (hint.kind.is_file() || !kind.is_file());
+        match hint.kind {
+            HintKind::TreeDirty | HintKind::DirAppeared => path.is_within(&hint.path),
             HintKind::DirDirty if kind.is_file() => path.parent().as_ref() == Some(&hint.path),
-            _ => hint.path == *path && (hint.kind.is_file() || !kind.is_file()),
-        };
-        reaches && hint.first <= at.instant && hint.seen <= at.wall
+            HintKind::DirGone => {
+                speaks_of_it || (path.is_within(&hint.path) && went_later(&hint.path))
+            }
+            _ => speaks_of_it,
+        }
     }
 
-    fn name() -> impl Strategy<Value = RepoPath> {
-        prop::sample::select(&["a", "b", "c", "d", "e", "f", "g"][..]).prop_map(path)
+    fn dir() -> impl Strategy<Value = RepoPath> {
+        prop::sample::select(&["", "a", "a/b", "a/b/c", "a/c", "b", "b/b"][..]).prop_map(path)
+    }
+
+    fn name() -> impl Strategy<Value = &'static [u8]> {
+        prop::sample::select(vec![&b"a"[..], b"b", b"c", b"d", b"e", b"f"])
     }
 
     fn kind() -> impl Strategy<Value = HintKind> {

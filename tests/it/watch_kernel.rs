@@ -76,6 +76,18 @@ fn a_rename_of_a_big_directory_hints_both_sides_in_one_take() {
 }
 
 #[test]
+fn the_deletion_of_a_tree_is_one_hint_and_gives_up_every_watch() {
+    let bed = Bed::new();
+    tree::grow(&bed.path.join("x/y"), 500, 4);
+    Walk::new(&bed).arm_and_list(&RepoPath::root());
+    let stalled = bed.watch.stall();
+    fs::remove_dir_all(bed.path.join("x")).unwrap();
+    drop(stalled);
+    assert_eq!(kinds(&bed.flush()), [(path("x"), HintKind::DirGone)]);
+    assert_eq!(bed.watch.counts().directories, 1);
+}
+
+#[test]
 fn a_directory_armed_again_after_a_move_is_told_under_its_new_path() {
     let bed = Bed::new();
     fs::create_dir_all(bed.path.join("a/deep")).unwrap();
