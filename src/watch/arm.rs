@@ -70,6 +70,7 @@ impl Table {
     }
 
     /// The directory that a watch stands for.
+    #[cfg_attr(target_os = "macos", expect(dead_code, reason = "events come by path on macOS"))]
     pub(super) fn path(&self, wd: Wd) -> Option<&RepoPath> {
         self.by_wd.get(&wd)
     }
@@ -94,6 +95,7 @@ impl Table {
     }
 
     /// Forgets a watch that the kernel has removed.
+    #[cfg_attr(target_os = "macos", expect(dead_code, reason = "watches never end on macOS"))]
     pub(super) fn forget(&mut self, wd: Wd) {
         if let Some(path) = self.by_wd.remove(&wd) {
             self.by_path.remove(&path);

@@ -14,6 +14,7 @@ pub(super) enum Change {
     /// Created, or a link to it was made.
     Created(Node),
     /// Moved in under this name.
+    #[cfg_attr(target_os = "macos", expect(dead_code, reason = "FSEvents tells no sides"))]
     MovedIn(Node),
     /// Deleted, or moved away from this name.
     Gone(Node),

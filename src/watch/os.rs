@@ -19,6 +19,7 @@ pub(super) use self::macos::Source;
 
 /// Why a directory got no watch.
 #[derive(Debug)]
+#[cfg_attr(target_os = "macos", expect(dead_code, reason = "FSEvents covers every directory"))]
 pub(super) enum AddError {
     /// The user has none left.
     LimitReached,
