@@ -16,7 +16,6 @@ mod os;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -132,8 +131,11 @@ impl Watch {
             root,
             clock,
             wake,
-            state: Mutex::new(State { table: Table::default(), pending: Pending::new(limits) }),
-            events: AtomicU64::new(0),
+            state: Mutex::new(State {
+                table: Table::default(),
+                pending: Pending::new(limits),
+                events: 0,
+            }),
         });
         let source = os::Source::open(&shared)?;
         Ok(Self { source, shared })
@@ -164,7 +166,7 @@ impl Watch {
             directories: state.table.len(),
             removing: state.table.doomed(),
             hints: state.pending.len(),
-            events: self.shared.events.load(Ordering::Relaxed),
+            events: state.events,
         }
     }
 
@@ -220,8 +222,6 @@ struct Shared {
     clock: Clock,
     wake: Wake,
     state: Mutex<State>,
-    /// Written by the reader, read by anyone.
-    events: AtomicU64,
 }
 
 struct State {
@@ -229,6 +229,8 @@ struct State {
     table: Table,
     /// Written by the reader, emptied by the taker.
     pending: Pending,
+    /// Events decoded so far. Written by the reader.
+    events: u64,
 }
 
 impl Shared {

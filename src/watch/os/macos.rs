@@ -83,15 +83,17 @@ impl Handler {
     fn take(&mut self, event: notify::Result<Event>) {
         let shared = &self.shared;
         let at = shared.now();
-        shared.events.fetch_add(1, Ordering::Relaxed);
-        shared.absorb(|state| match event {
-            Ok(event) if event.need_rescan() => state.pending.note_overflow(self.last, at),
-            Ok(event) => {
-                for path in &event.paths {
-                    decode(shared, state, path, event.kind, at);
+        shared.absorb(|state| {
+            state.events += 1;
+            match event {
+                Ok(event) if event.need_rescan() => state.pending.note_overflow(self.last, at),
+                Ok(event) => {
+                    for path in &event.paths {
+                        decode(shared, state, path, event.kind, at);
+                    }
                 }
+                Err(error) => state.pending.note_blind(io::Error::other(error)),
             }
-            Err(error) => state.pending.note_blind(io::Error::other(error)),
         });
         self.last = at.wall;
     }

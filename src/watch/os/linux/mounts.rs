@@ -17,11 +17,12 @@ pub(super) struct Mounts {
 }
 
 impl Mounts {
-    /// Opens the list; `None` where `/proc` does not show it.
-    pub(super) fn open(root: &Root) -> Option<Self> {
+    /// Opens the list; `None` where `/proc` does not show it. To be followed by a
+    /// [`turn`](Self::turn), since the root was opened earlier.
+    pub(super) fn open() -> Option<Self> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let list = rustix::fs::openat(CWD, "/proc/self/mountinfo", flags, Mode::empty()).ok()?;
-        Some(Self { list, presence: root.presence() })
+        Some(Self { list, presence: Presence::Same })
     }
 
     /// Takes a change of the list; tells whether something else stands at the root's path now.

@@ -48,6 +48,14 @@ struct Own {
     blind: Option<u64>,
 }
 
+impl Own {
+    fn look_at_mounts(&mut self, shared: &Shared) {
+        if self.mounts.as_mut().is_some_and(|mounts| mounts.turn(&shared.root)) {
+            shared.absorb(|state| state.pending.note_root(RootHint::Remounted));
+        }
+    }
+}
+
 impl Reader {
     pub(super) fn new(instance: Instance) -> io::Result<Self> {
         Ok(Self {
@@ -97,9 +105,10 @@ impl Reader {
         self.tid.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::Release);
         let mut own = Own {
             buffer: vec![MaybeUninit::uninit(); BUFFER_BYTES],
-            mounts: Mounts::open(&shared.root),
+            mounts: Mounts::open(),
             blind: None,
         };
+        own.look_at_mounts(shared);
         while !self.stop.load(Ordering::Acquire) {
             let (fd, generation) = {
                 let instance = self.instance();
@@ -124,10 +133,8 @@ impl Reader {
         let empty_at = shared.clock.now();
         let more = self.remove_doomed(shared, fd, generation);
         let sees = own.blind != Some(generation);
-        if self.wait(sees.then_some(fd), own.mounts.as_ref(), more)?
-            && own.mounts.as_mut().is_some_and(|mounts| mounts.turn(&shared.root))
-        {
-            shared.absorb(|state| state.pending.note_root(RootHint::Remounted));
+        if self.wait(sees.then_some(fd), own.mounts.as_ref(), more)? {
+            own.look_at_mounts(shared);
         }
         if sees { self.drain(shared, (fd, generation), &mut own.buffer, empty_at) } else { Ok(()) }
     }
@@ -184,7 +191,6 @@ impl Reader {
         events: &[RawEvent],
         empty_at: Timestamp,
     ) {
-        shared.events.fetch_add(events.len() as u64, Ordering::Relaxed);
         let at = shared.now();
         shared.absorb(|state| {
             let mut instance = self.instance();
@@ -194,6 +200,7 @@ impl Reader {
             for event in events {
                 event::decode(shared, state, &mut instance, event, (at, empty_at));
             }
+            state.events += events.len() as u64;
         });
     }
 
