@@ -28,8 +28,8 @@ pub struct Reading {
     pub git: Option<GitDir>,
     /// What git tracks.
     pub tracked: Arc<Tracked>,
-    /// Of a valid file, its bytes, or that there is none.
-    good: Option<Option<Vec<u8>>>,
+    /// The repo's own config, as it is now.
+    pub current: Current,
 }
 
 /// Reads all that a repo says of itself, and keeps a valid `.stampd.toml` as the last good one, as
@@ -37,8 +37,8 @@ pub struct Reading {
 /// index that cannot be read just now.
 pub fn read(root: &Root, user: &User, trust: &Store, before: Option<&Arc<Tracked>>) -> Reading {
     let mut reading = look(root, user, trust, before);
-    if let Some(good) = &reading.good
-        && let Err(error) = trust.keep_good(&Subject::root(root), good.as_deref())
+    if reading.decision.is_good
+        && let Err(error) = trust.keep_good(&Subject::root(root), reading.current.bytes())
     {
         reading.decision.add_reasons(vec![chain(&error)]);
     }
@@ -64,11 +64,7 @@ pub fn look(root: &Root, user: &User, trust: &Store, before: Option<&Arc<Tracked
     decision.effective.filter.info_exclude =
         git.as_ref().map(|git| git.info_exclude(root)).unwrap_or_default();
     decision.add_reasons([unpinned, lost, untold].into_iter().flatten().collect());
-    let good = decision.is_good.then_some(match inputs.current {
-        Current::Bytes(bytes) => Some(bytes),
-        Current::Absent | Current::Unreadable(_) => None,
-    });
-    Reading { decision, git, tracked, good }
+    Reading { decision, git, tracked, current: inputs.current }
 }
 
 /// What was kept, or the reason it cannot be had.

@@ -52,6 +52,16 @@ pub enum Current {
     Bytes(Vec<u8>),
 }
 
+impl Current {
+    /// Its bytes, if there are any.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Absent | Self::Unreadable(_) => None,
+        }
+    }
+}
+
 /// What the decision is made from.
 #[derive(Clone, Debug)]
 pub struct Inputs {

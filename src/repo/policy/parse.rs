@@ -226,6 +226,16 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_valid_and_shows_every_key() {
+        let example = include_bytes!("../../../config/repo.example.toml");
+        let file = parse(example).unwrap();
+        assert!(file.name.is_some() && file.settle.is_some() && file.max_file_size.is_some());
+        assert!(!file.include.is_empty() && !file.exclude.is_empty() && !file.labels.is_empty());
+        let text = std::str::from_utf8(example).unwrap();
+        assert!(KEYS.iter().all(|key| text.contains(key)));
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_line_and_what_to_write() {
         for (text, told) in [
             ("a = 1", "line 1: unknown key \"a\": there are name, labels, settle"),
