@@ -14,6 +14,9 @@ use crate::model::class::Class;
 use crate::model::rung::{Height, Rung};
 use crate::model::status::ReachState;
 
+/// A change of the network comes in several events; the first alone would be acted on too early.
+const NETWORK_SETTLE: Duration = Duration::from_millis(250);
+
 /// How patient to be.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -50,6 +53,8 @@ pub enum Input {
     Queued(bool),
     /// The lower rungs hold, when they were tried alone.
     Knocked,
+    /// The whole ladder is being climbed now.
+    Climbing,
     /// The whole ladder holds.
     Climbed,
     /// A rung failed.
@@ -170,6 +175,7 @@ impl Reach {
             Input::Nudge => self.on_nudge(now),
             Input::Queued(queued) => self.on_queued(queued, now),
             Input::Knocked => self.on_knocked(),
+            Input::Climbing => self.on_climbing(),
             Input::Climbed => self.on_climbed(),
             Input::Fell(rung) => self.on_fell(rung, now, random),
             Input::Delivered => self.on_delivered(),
@@ -179,7 +185,9 @@ impl Reach {
 
     fn on_network(&mut self, now: Instant) {
         match &mut self.road {
-            Road::Offline { due, .. } | Road::Degraded { due } => *due = now,
+            Road::Offline { due, .. } | Road::Degraded { due } => {
+                *due = (now + NETWORK_SETTLE).min(*due);
+            }
             Road::Online { doubt } => *doubt = true,
             // No network event mends what a person must.
             Road::Probing | Road::HalfOpen | Road::Parked { .. } => return,
@@ -212,6 +220,13 @@ impl Reach {
         self.road = Road::Probing;
     }
 
+    fn on_climbing(&mut self) {
+        // Whoever needs a person, or delivers with errors, is shown as that until it is disproved.
+        if let Road::Offline { .. } = self.road {
+            self.road = Road::Probing;
+        }
+    }
+
     fn on_climbed(&mut self) {
         // What made deliveries fail is not disproved before one succeeds.
         if !self.queued || !matches!(self.road, Road::Degraded { .. }) {
@@ -230,10 +245,9 @@ impl Reach {
         }
         let knock = (rung.height <= Height::Tcp).then(|| now + self.config.knock_every);
         self.road = match self.road {
-            // A knock that fails says nothing new: the full ladder is still due when it was.
-            Road::Offline { due, .. } if due > now => Road::Offline { due, knock },
-            Road::Offline { .. }
-            | Road::Probing
+            // A knock failed, which says nothing new: the whole ladder is still due when it was.
+            Road::Offline { due, .. } => Road::Offline { due, knock },
+            Road::Probing
             | Road::HalfOpen
             | Road::Online { .. }
             | Road::Degraded { .. }
@@ -291,6 +305,7 @@ mod tests {
         let mut reach = after([Input::Queued(queued)], now);
         for _ in 0..9 {
             now += Duration::from_mins(5);
+            reach.on(Input::Climbing, now, EVEN);
             reach.on(fell(height, Class::Retry), now, EVEN);
         }
         (reach, now)
@@ -298,7 +313,7 @@ mod tests {
 
     #[test]
     fn every_input_leads_where_the_table_says() {
-        use Input::{Climbed, Delivered, Knocked, Network, Nudge, Queued};
+        use Input::{Climbed, Climbing, Delivered, Knocked, Network, Nudge, Queued};
         use ReachState::{Degraded, HalfOpen, Offline, Online, Parked, Probing};
         let now = Instant::now();
         let (retry, park) = (Class::Retry, Class::Park);
@@ -319,6 +334,9 @@ mod tests {
             (vec![tcp()], Offline),
             (vec![tcp(), Network], Offline),
             (vec![tcp(), Knocked], Probing),
+            (vec![tcp(), Climbing], Probing),
+            (vec![tcp(), Climbing, tcp()], Offline),
+            (vec![fell(Height::Identity, park), Climbing], Parked),
             (vec![tcp(), Knocked, Climbed], Online),
             (vec![fell(Height::Application, park)], Parked),
             (vec![fell(Height::Identity, park), Network], Parked),
@@ -330,12 +348,12 @@ mod tests {
     }
 
     #[test]
-    fn a_network_event_or_a_nudge_is_acted_on_at_once() {
+    fn a_network_event_or_a_nudge_ends_a_long_rest() {
         for input in [Input::Network, Input::Nudge] {
             let (mut reach, now) = worn(Height::Application, true);
             assert!(matches!(reach.step(now), Step::Rest(Some(due)) if due > now));
             reach.on(input, now, EVEN);
-            assert_eq!(reach.step(now), Step::Climb);
+            assert_eq!(reach.step(now + NETWORK_SETTLE), Step::Climb);
         }
     }
 
@@ -367,6 +385,7 @@ mod tests {
         let (mut reach, now) = worn(Height::Application, false);
         reach.on(Input::Queued(true), now, EVEN);
         assert_eq!(reach.step(now), Step::Climb);
+        reach.on(Input::Climbing, now, EVEN);
         reach.on(fell(Height::Application, Class::Retry), now, EVEN);
         // Only the first one: a stream of stamps must not undo the backoff.
         reach.on(Input::Queued(true), now, EVEN);
