@@ -130,6 +130,8 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// An index of version 2 without extensions.
@@ -185,5 +187,20 @@ mod tests {
             assert_eq!(take_offset(&mut &*bytes), Some(value));
         }
         assert_eq!(take_offset(&mut &[0xff; 20][..]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_safe_to_read(
+            at in 0..200_usize,
+            byte in any::<u8>(),
+            noise in prop::collection::vec(any::<u8>(), 0..120),
+        ) {
+            let mut bytes = index(&["a", "src/lib.rs"], 20);
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let _ = parse(&bytes);
+            let _ = parse(&[b"DIRC\0\0\0\x04\0\0\0\x02", &noise[..]].concat());
+        }
     }
 }

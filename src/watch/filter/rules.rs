@@ -10,10 +10,18 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use super::pattern::{Line, translate};
 use crate::model::path::{RepoPath, write_escaped};
 
+/// More rules of one source are not in force: a repo must not make us compile without a bound.
+const RULES_MAX: usize = 10_000;
+/// How many rules are compiled into one automaton, whose size the crate bounds.
+const CHUNK_RULES_MAX: usize = 500;
+/// How many lines of one source are complained of.
+const PROBLEMS_MAX: usize = 32;
+
 /// Where rules are written.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Source {
     /// `exclude` of the user's config.
+    #[default]
     UserExclude,
     /// `include` of the user's config.
     UserInclude,
@@ -41,11 +49,12 @@ impl fmt::Display for Source {
 }
 
 /// The rules of one source.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RuleSet {
     source: Source,
-    matcher: Gitignore,
-    /// The lines in force, as they were written; the matcher's globs carry indexes into this.
+    /// Each of a chunk of lines, the weakest first.
+    matchers: Vec<Gitignore>,
+    /// The lines in force, as they were written; the matchers' globs carry indexes into this.
     lines: Vec<(u32, Box<[u8]>)>,
     problems: Vec<Problem>,
 }
@@ -88,12 +97,6 @@ impl Word {
     }
 }
 
-impl Default for RuleSet {
-    fn default() -> Self {
-        Self::compile(Source::UserExclude, Vec::new(), Vec::new())
-    }
-}
-
 impl RuleSet {
     /// Compiles the text of a rule file.
     pub fn parse(source: Source, text: &[u8]) -> Self {
@@ -107,45 +110,49 @@ impl RuleSet {
     }
 
     fn from_lines<'a>(source: Source, lines: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut patterns = Vec::new();
-        let mut problems = Vec::new();
+        let mut set =
+            Self { source, matchers: Vec::new(), lines: Vec::new(), problems: Vec::new() };
+        let mut chunk = Chunk::new();
         for (line, text) in (1..).zip(lines) {
             match translate(text) {
                 Line::Blank => {}
-                Line::Pattern(pattern) => patterns.push((line, Box::from(text), pattern)),
-                Line::Refused(reason) => {
-                    problems.push(Problem { source: source.clone(), line, reason: reason.into() });
+                Line::Refused(reason) => set.complain(line, reason),
+                Line::Pattern(_) if set.lines.len() == RULES_MAX => {
+                    set.complain(line, "this and what follows is beyond 10,000 rules");
+                    break;
                 }
+                // The crate has no place for a line number; a glob's "file" carries our index.
+                Line::Pattern(pattern) => match chunk.add(set.lines.len(), &pattern) {
+                    Ok(()) => set.lines.push((line, Box::from(text))),
+                    Err(error) => set.complain(line, &error.to_string()),
+                },
+            }
+            if chunk.len == CHUNK_RULES_MAX {
+                set.close(&std::mem::replace(&mut chunk, Chunk::new()));
             }
         }
-        Self::compile(source, patterns, problems)
+        set.close(&chunk);
+        set
     }
 
-    fn compile(
-        source: Source,
-        patterns: Vec<(u32, Box<[u8]>, String)>,
-        mut problems: Vec<Problem>,
-    ) -> Self {
-        let mut problem = |line, reason: &ignore::Error| {
-            problems.push(Problem { source: source.clone(), line, reason: reason.to_string() });
-        };
-        let mut builder = GitignoreBuilder::new("");
-        builder.allow_unclosed_class(false);
-        let mut lines = Vec::with_capacity(patterns.len());
-        for (line, text, pattern) in patterns {
-            // The crate has no place for a line number; the "file" of a glob carries our index.
-            let index = PathBuf::from(lines.len().to_string());
-            match builder.add_line(Some(index), &pattern) {
-                Ok(_) => lines.push((line, text)),
-                Err(error) => problem(line, &error),
+    /// Compiles a chunk; the next one is stronger.
+    fn close(&mut self, chunk: &Chunk) {
+        let first = self.lines.len() - chunk.len;
+        let Some(&(line, _)) = self.lines.get(first) else { return };
+        match chunk.builder.build() {
+            Ok(matcher) => self.matchers.push(matcher),
+            Err(error) => {
+                self.lines.truncate(first);
+                self.complain(line, &error.to_string());
             }
         }
-        let matcher = builder.build().unwrap_or_else(|error| {
-            problem(1, &error);
-            lines.clear();
-            Gitignore::empty()
-        });
-        Self { source, matcher, lines, problems }
+    }
+
+    fn complain(&mut self, line: u32, reason: &str) {
+        if self.problems.len() < PROBLEMS_MAX {
+            let reason = reason.to_owned();
+            self.problems.push(Problem { source: self.source.clone(), line, reason });
+        }
     }
 
     /// Whether there is no rule in it.
@@ -175,14 +182,34 @@ impl RuleSet {
 
     /// What the last matching line says of a path relative to the set's directory.
     pub(super) fn judge(self: &Arc<Self>, path: &[u8], is_dir: bool) -> Word {
-        if self.is_empty() {
-            return Word::Silent;
+        for matcher in self.matchers.iter().rev() {
+            match matcher.matched(as_path(path), is_dir) {
+                Match::None => {}
+                Match::Ignore(glob) => return Word::Matches(self.rule(index_of(glob))),
+                Match::Whitelist(glob) => return Word::Negates(self.rule(index_of(glob))),
+            }
         }
-        match self.matcher.matched(as_path(path), is_dir) {
-            Match::None => Word::Silent,
-            Match::Ignore(glob) => Word::Matches(self.rule(index_of(glob))),
-            Match::Whitelist(glob) => Word::Negates(self.rule(index_of(glob))),
-        }
+        Word::Silent
+    }
+}
+
+/// Rules that are being gathered for one matcher.
+struct Chunk {
+    builder: GitignoreBuilder,
+    len: usize,
+}
+
+impl Chunk {
+    fn new() -> Self {
+        let mut builder = GitignoreBuilder::new("");
+        builder.allow_unclosed_class(false);
+        Self { builder, len: 0 }
+    }
+
+    fn add(&mut self, index: usize, pattern: &str) -> Result<(), ignore::Error> {
+        self.builder.add_line(Some(PathBuf::from(index.to_string())), pattern)?;
+        self.len += 1;
+        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! The matcher, judged by its verdicts; `tests/it/ignore.rs` compares it with git itself.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn path(text: &str) -> RepoPath {
@@ -239,6 +241,26 @@ fn a_line_that_cannot_be_understood_hides_nothing_and_is_named() {
 }
 
 #[test]
+fn a_hostile_rule_file_costs_a_bounded_amount_and_its_first_rules_hold() {
+    let lines: Vec<String> = (0..20_000).map(|line| format!("a*{line}?*[bc]/**/x{line}")).collect();
+    let text = format!("first\n{}\n!first", lines.join("\n"));
+    let mut filter = Filter::default();
+    with_dir(&mut filter, "", &text);
+    check(
+        &filter,
+        &[
+            ("first", "ignored by first (.gitignore, line 1)"),
+            ("a-7-c/y/x7", "ignored by a*7?*[bc]/**/x7 (.gitignore, line 9)"),
+            ("a-15000-c/y/x15000", VISIBLE),
+        ],
+    );
+    let told: Vec<_> = filter.problems().map(|problem| problem.line).collect();
+    assert_eq!(told, [10_001]);
+    with_dir(&mut filter, "", &"[\n".repeat(300_000));
+    assert_eq!(filter.problems().count(), 32);
+}
+
+#[test]
 fn names_and_patterns_of_any_bytes_are_no_danger() {
     let mut filter = Filter::default();
     with_dir(&mut filter, "", "{a,b}\n[!a]z\ncaf?\n[]-]x\n[^]!]y\n\\{c\n");
@@ -267,4 +289,17 @@ fn nested_repositories_and_rule_files_are_told_by_name() {
     assert!(!is_nested(&path("src"), [&b".gitignore"[..]].into_iter()));
     assert!(is_rule_file(&path("a/.gitignore")) && is_rule_file(&path(".stampdignore")));
     assert!(!is_rule_file(&path("gitignore")));
+}
+
+proptest! {
+    #[test]
+    fn rule_files_of_any_bytes_are_safe_to_compile_and_to_ask(
+        text in prop::collection::vec(prop::sample::select(b"a*?[]!^-\\/{}:#\r\n \xff\xc3\xa9".to_vec()), 0..60),
+        name in prop::collection::vec(1..=255_u8, 1..6),
+    ) {
+        let name: Vec<u8> = name.into_iter().filter(|&byte| byte != b'/').collect();
+        let rules = DirRules::parse(&path(""), &[(b".gitignore", &text)]);
+        let view = Filter::default().root().with_rules(rules);
+        let _ = (view.check(&name, true), view.check(&name, false));
+    }
 }
