@@ -135,7 +135,7 @@ impl Root {
     /// end of a FIFO.
     pub fn open_file(&self, path: &[u8]) -> io::Result<OwnedFd> {
         check_path(path)?;
-        resolve::open(self.way, self.dir.as_fd(), path, FILE)
+        quietly(|flags| resolve::open(self.way, self.dir.as_fd(), path, flags))
     }
 
     /// Opens the directory that holds `path` and gives the last name beside it, for the functions
@@ -219,7 +219,18 @@ pub fn open_dir_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
 /// Opens `name` in `dir` for reading, as [`Root::open_file`] does.
 pub fn open_file_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
     check_name(name)?;
-    Ok(retry_on_intr(|| rustix::fs::openat(dir, name, FILE, Mode::empty()))?)
+    quietly(|flags| Ok(retry_on_intr(|| rustix::fs::openat(dir, name, flags, Mode::empty()))?))
+}
+
+/// Opens a file so that reading it leaves no access time behind: the first read after every change
+/// would otherwise write to the disk. Only its owner may ask for that; others open it plainly.
+fn quietly(open: impl Fn(OFlags) -> io::Result<OwnedFd>) -> io::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    match open(FILE | OFlags::NOATIME) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::PERM) => {}
+        opened => return opened,
+    }
+    open(FILE)
 }
 
 /// Reads the text of the symbolic link `name` in `dir`.

@@ -12,6 +12,7 @@ mod bed;
 mod cli;
 mod config;
 mod control;
+mod hash;
 mod ignore;
 mod migrate;
 mod postgres;
@@ -21,5 +22,4 @@ mod spool;
 mod store;
 mod support;
 mod trust;
-#[cfg(target_os = "linux")]
 mod watch_kernel;

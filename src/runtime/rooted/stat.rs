@@ -160,11 +160,12 @@ fn kind_of(mode: u32) -> FileKind {
         .unwrap_or(FileKind::Special)
 }
 
-/// Whether an open file lies on a disk of this machine. Others may change it without our kernel
-/// knowing, or take as long as they like for a page: such files are read, never mapped.
+/// Whether an open file lies on a disk of this machine, in ordinary pages. Others may change a
+/// remote one without our kernel knowing, or take as long as they like for a page: such files are
+/// read, never mapped.
 #[cfg(target_os = "linux")]
 pub fn is_local(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    const REMOTE: [u32; 12] = [
+    const OTHERS: [u32; 13] = [
         0x0000_6969, // NFS
         0x0000_517B, // SMB
         0xFF53_4D42, // CIFS
@@ -177,12 +178,15 @@ pub fn is_local(fd: BorrowedFd<'_>) -> io::Result<bool> {
         0x7375_7245, // Coda
         0x7461_636F, // OCFS2
         0x0116_1970, // GFS2
+        0x9584_58F6, // hugetlbfs: local, but its pages are not ours to replace
     ];
-    Ok(!REMOTE.contains(&(rustix::fs::fstatfs(fd)?.f_type as u32)))
+    Ok(!OTHERS.contains(&(rustix::fs::fstatfs(fd)?.f_type as u32)))
 }
 
 /// Whether an open file lies on a disk of this machine; see the Linux form.
 #[cfg(not(target_os = "linux"))]
 pub fn is_local(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(rustix::fs::fstatfs(fd)?.f_flags & libc::MNT_LOCAL as u32 != 0)
+    /// From `sys/mount.h`; the C library's names stay in the one module that needs it.
+    const MNT_LOCAL: u32 = 0x1000;
+    Ok(rustix::fs::fstatfs(fd)?.f_flags & MNT_LOCAL != 0)
 }
