@@ -147,6 +147,12 @@ impl Watch {
         arm::arm(&self.shared, &self.source, targets)
     }
 
+    /// Whether a directory is armed. It stays so until an event says that it moved or went, and that
+    /// event leaves a hint; so who only compares may leave it alone, and who follows a hint may not.
+    pub fn holds(&self, dir: &RepoPath) -> bool {
+        self.shared.lock().table.holds(dir)
+    }
+
     /// Gives up a directory and everything below it. Their watches are removed by and by.
     pub fn disarm(&self, dir: &RepoPath) {
         if self.shared.lock().table.detach(dir) {

@@ -76,7 +76,6 @@ impl Table {
     }
 
     /// Whether a directory is armed.
-    #[cfg_attr(target_os = "linux", expect(dead_code, reason = "events come by watch on Linux"))]
     pub(super) fn holds(&self, path: &RepoPath) -> bool {
         self.by_path.contains_key(path)
     }

@@ -236,8 +236,10 @@ fn arming_again_changes_nothing_and_disarming_forgets_the_subtree() {
         Walk::new(&bed).arm_and_list(&RepoPath::root());
         assert_eq!(bed.watch.counts().directories, 54);
     }
+    assert!(bed.watch.holds(&path("x/d0000")));
     bed.watch.disarm(&path("x"));
     assert_eq!(bed.watch.counts().directories, 3);
+    assert!(!bed.watch.holds(&path("x/d0000")) && bed.watch.holds(&path("x.y/d0000")));
     wait_until("the watches are removed", || bed.watch.counts().removing == 0);
     fs::write(bed.path.join("x/d0000/f00.txt"), "unseen").unwrap();
     fs::write(bed.path.join("x.y/d0000/f00.txt"), "seen").unwrap();
