@@ -18,6 +18,7 @@ mod shell;
 mod status;
 mod table;
 mod trust;
+mod verify;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -47,6 +48,8 @@ enum Command {
     Log(log::LogArgs),
     /// Print every stamp of a content
     Show(log::ShowArgs),
+    /// Read files again and compare them with their newest stamps
+    Verify(verify::Args),
     /// Say whether a path is covered, and which rule says so
     Explain(explain::Args),
     /// Compare the disk with the record, now
@@ -79,6 +82,7 @@ impl Cli {
             Command::Status(args) => status::run(&shell, &args),
             Command::Log(args) => log::log(&shell, &args),
             Command::Show(args) => log::show(&shell, &args),
+            Command::Verify(args) => verify::run(&shell, &args),
             Command::Explain(args) => explain::run(&shell, &args),
             Command::Scan(args) => ask::scan(&shell, &args),
             Command::Sync(args) => ask::sync(&shell, &args),

@@ -15,6 +15,7 @@ mod roads;
 mod table;
 mod value;
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 pub use self::example::example;
@@ -26,7 +27,9 @@ use self::value::Value;
 use crate::agent::RepoConfig;
 use crate::repo::policy::User;
 use crate::runtime::telemetry;
-use crate::{agent, settle, spool, store, watch};
+use crate::sink::kafka;
+use crate::sync::reach;
+use crate::{agent, hash, settle, spool, store, sync, watch};
 
 /// What flags say about the config.
 #[derive(Clone, Debug, Default)]
@@ -56,10 +59,16 @@ pub struct Config {
     pub agent: agent::Config,
     /// How repos are watched.
     pub watch: watch::Config,
+    /// How files are read.
+    pub hash: hash::Config,
     /// The spool's.
     pub spool: spool::Config,
+    /// How patient delivery is.
+    pub sync: sync::Config,
     /// The road to Postgres, if there is one and it is switched on.
     pub postgres: Option<store::Config>,
+    /// The road to Kafka, if there is one and it is switched on.
+    pub kafka: Option<kafka::Config>,
     /// Logging's.
     pub telemetry: telemetry::Config,
     settings: Settings,
@@ -106,8 +115,11 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
         file: file.map(|(path, _)| path),
         agent: agent(&settings),
         watch: watch(&settings),
+        hash: hash(&settings),
         spool: spool(&settings),
+        sync: sync(&settings),
         postgres: road(&settings, "postgres").map(roads::postgres),
+        kafka: road(&settings, "kafka").map(roads::kafka),
         telemetry: telemetry(&settings),
         settings,
     })
@@ -211,6 +223,21 @@ fn check_watch(settings: &Settings) -> Vec<Problem> {
     ["settle", "settle_after_close"].into_iter().filter(too_long).map(problem).collect()
 }
 
+fn hash(settings: &Settings) -> hash::Config {
+    let table = settings.table("hash");
+    let of_stage = hash::Config::default();
+    hash::Config {
+        max_file_size: table.size("max_file_size"),
+        sparse_ratio: table.count("sparse_ratio"),
+        threads: match table.count("threads") {
+            0 => of_stage.threads,
+            threads => threads as usize,
+        },
+        rate: table.size_if_set("rate").and_then(NonZero::new),
+        ..of_stage
+    }
+}
+
 fn spool(settings: &Settings) -> spool::Config {
     spool_keys(settings, agent(settings).state_dir)
 }
@@ -222,6 +249,17 @@ fn spool_keys(settings: &Settings, state_dir: PathBuf) -> spool::Config {
         retention: table.duration("retention"),
         max_bytes: table.size("max_bytes"),
     }
+}
+
+fn sync(settings: &Settings) -> sync::Config {
+    let table = settings.table("sync");
+    let of_stage = sync::Config::default();
+    let reach = reach::Config {
+        backoff_first: table.duration("backoff_first"),
+        backoff_max: table.duration("backoff_max"),
+        ..of_stage.reach
+    };
+    sync::Config { reach, ..of_stage }
 }
 
 fn telemetry(settings: &Settings) -> telemetry::Config {
@@ -259,9 +297,7 @@ impl Config {
             },
             exclude: repo.exclude.clone(),
             include: repo.include.clone(),
-            max_file_size: repo
-                .max_file_size
-                .unwrap_or(self.settings.table("hash").size("max_file_size")),
+            max_file_size: repo.max_file_size.unwrap_or(self.hash.max_file_size),
         }
     }
 
@@ -309,6 +345,10 @@ mod tests {
     fn the_table_s_defaults_are_those_of_the_stages() {
         let settings = defaults();
         check(watch(&settings), watch::Config::default());
+        check(hash(&settings), hash::Config::default());
+        check(sync(&settings), sync::Config::default());
+        let kafka = settings.table("kafka");
+        check(roads::kafka(kafka), kafka::Config::default());
         check(telemetry(&settings), telemetry::Config::default());
         let of_stage = spool::Config::default();
         let from_table = spool_keys(&settings, of_stage.state_dir.clone());

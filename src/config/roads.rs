@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::problem::Problem;
 use super::table::Table;
+use crate::sink::kafka::{self, Mechanism, Security};
 use crate::store;
 use crate::store::address::Address;
 
@@ -32,10 +33,36 @@ pub(super) fn check_postgres(table: &Table) -> Vec<Problem> {
     text.map(|text| Problem::new(&table.origin("url"), text)).into_iter().collect()
 }
 
-/// How Kafka is spoken to: as set, else in the clear on loopback and with TLS elsewhere.
-pub(super) fn kafka_security(table: &Table) -> String {
-    let by_place = if brokers_on_loopback(table) { "plaintext" } else { "ssl" };
-    table.text("security").unwrap_or(by_place).to_owned()
+/// Maps `[kafka]`.
+pub(super) fn kafka(table: &Table) -> kafka::Config {
+    let of_stage = kafka::Config::default();
+    kafka::Config {
+        brokers: table.texts("brokers"),
+        topic: table.text("topic").map_or(of_stage.topic, str::to_owned),
+        security: security(table),
+        mechanism: match table.text("mechanism") {
+            Some("PLAIN") => Mechanism::Plain,
+            Some("SCRAM-SHA-256") => Mechanism::ScramSha256,
+            _ => of_stage.mechanism,
+        },
+        username: table.text("username").map(str::to_owned),
+        password: table.secret("password").cloned(),
+        ca_file: table.path("ca_file").map(Path::to_owned),
+        allow_insecure: table.switch("allow_insecure"),
+        ..of_stage
+    }
+}
+
+/// As set, else in the clear on loopback and with TLS elsewhere.
+fn security(table: &Table) -> Security {
+    match table.text("security") {
+        Some("plaintext") => Security::Plaintext,
+        Some("ssl") => Security::Ssl,
+        Some("sasl_plaintext") => Security::SaslPlaintext,
+        Some("sasl_ssl") => Security::SaslSsl,
+        _ if brokers_on_loopback(table) => Security::Plaintext,
+        _ => Security::Ssl,
+    }
 }
 
 /// Checks `[kafka]`.
@@ -51,8 +78,9 @@ pub(super) fn check_kafka(table: &Table) -> Vec<Problem> {
     if !brokers.iter().all(|broker| is_address(broker)) {
         add("brokers", "write host:port, such as \"kafka.example:9093\"");
     }
-    let security = kafka_security(table);
-    let open = security.ends_with("plaintext") && !brokers_on_loopback(table);
+    let security = security(table);
+    let in_the_clear = matches!(security, Security::Plaintext | Security::SaslPlaintext);
+    let open = in_the_clear && !brokers_on_loopback(table);
     if open && !table.switch("allow_insecure") {
         add(
             "security",
@@ -60,7 +88,7 @@ pub(super) fn check_kafka(table: &Table) -> Vec<Problem> {
              allow_insecure = true",
         );
     }
-    let sasl = security.starts_with("sasl");
+    let sasl = matches!(security, Security::SaslPlaintext | Security::SaslSsl);
     for key in ["username", "password"] {
         if sasl && table.found(key).is_none() {
             add(key, "sasl needs a username and a password");
@@ -85,16 +113,11 @@ fn is_address(broker: &str) -> bool {
     })
 }
 
-/// Whether `host`, `host:port` or a socket's directory is on this machine by its very spelling.
-/// A name is not looked up: who answers for it can change.
-fn is_loopback(address: &str) -> bool {
-    if address.starts_with('/') || address.starts_with("%2F") {
-        return true;
-    }
-    let host = match address.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => address.split(':').next().unwrap_or(address),
-    };
+/// Whether `host:port` is on this machine by its very spelling. A name is not looked up: who answers
+/// for it can change.
+fn is_loopback(broker: &str) -> bool {
+    let host = broker.rsplit_once(':').map_or(broker, |(host, _)| host);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
@@ -104,11 +127,10 @@ mod tests {
 
     #[test]
     fn loopback_is_a_matter_of_spelling() {
-        for on in ["localhost", "localhost:9092", "127.0.0.1:1", "127.9.9.9", "[::1]:9092", "/run"]
-        {
+        for on in ["localhost:9092", "127.0.0.1:1", "127.9.9.9:9", "[::1]:9092"] {
             assert!(is_loopback(on), "{on}");
         }
-        for off in ["localhost.example:1", "127.0.0.1.example", "10.0.0.1:1", "[::2]:1", ""] {
+        for off in ["localhost.example:1", "127.0.0.1.example:1", "10.0.0.1:1", "[::2]:1", ""] {
             assert!(!is_loopback(off), "{off}");
         }
     }

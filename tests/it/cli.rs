@@ -482,6 +482,35 @@ fn trust_tells_the_running_agent() {
     assert_eq!(agent.asked(), [Request::Reload]);
 }
 
+#[test]
+fn verify_names_what_is_not_as_it_was_stamped() {
+    let scene = Scene::new();
+    for (path, content) in [("a", "same"), ("b", "old"), ("c", "gone"), ("d", "file"), ("e/f", "x")]
+    {
+        scene.write(path, content);
+    }
+    scene.stamp(&[b"a", b"b", b"c", b"d", b"e/f"]);
+    assert_eq!(scene.prints(&["verify"]), "");
+    scene.write("b", "new");
+    std::fs::remove_file(scene.root.join("c")).unwrap();
+    std::fs::remove_file(scene.root.join("d")).unwrap();
+    std::os::unix::fs::symlink("a", scene.root.join("d")).unwrap();
+    let (out, err) = scene.ends(5, &["verify"]);
+    assert_eq!(out, "modified    app: b\nmissing     app: c\nother type  app: d\n");
+    assert!(err.contains("3 of 5 paths differ"), "{err}");
+    let (out, _) = scene.ends(5, &["verify", "--format", "json", "b"]);
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&told["schema"], &told["verified"]), (&"stampd.verify/v1".into(), &1.into()));
+    let one = &told["differences"][0];
+    assert_eq!((&one["path"], &one["fault"]), (&"b".into(), &"modified".into()));
+    assert_eq!(one["stamped"], Digest::of(b"old").to_string());
+    assert_eq!(one["found"], Digest::of(b"new").to_string());
+    scene.ends(0, &["verify", "a"]);
+    scene.ends(0, &["verify", "e", "--sample", "100%"]);
+    scene.ends(2, &["verify", "--sample", "0%"]);
+    assert!(scene.ends(7, &["verify", "never"]).1.contains("`stampd scan`"));
+}
+
 /// A service manager that only writes down what it was told.
 fn fake_systemctl(home: &Home, code: i32) -> PathBuf {
     let bin = home.path().join("bin");

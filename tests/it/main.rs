@@ -22,4 +22,5 @@ mod spool;
 mod store;
 mod support;
 mod trust;
+#[cfg(target_os = "linux")]
 mod watch_kernel;
