@@ -5,6 +5,7 @@
 
 pub mod kafka;
 pub mod postgres;
+pub mod recording;
 
 use std::error::Error;
 use std::fmt;

@@ -11,6 +11,7 @@ mod architecture;
 mod bed;
 mod cli;
 mod config;
+mod conformance;
 mod control;
 mod hash;
 mod ignore;

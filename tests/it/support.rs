@@ -9,6 +9,7 @@ mod base;
 pub mod kafka;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod record;
 pub mod tree;
 pub mod wait;
