@@ -5,13 +5,16 @@ mod turmoil;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use stampd::model::path::RepoPath;
 use stampd::runtime::clock::Clock;
+use stampd::runtime::rooted;
 use stampd::watch::{Armed, Config, HintKind, RawEvent, RootHint, limit};
 
 use self::bed::{Bed, OWN, Walk, in_namespace, kinds, must, path, target};
@@ -208,6 +211,23 @@ fn a_link_to_a_directory_is_a_file_and_never_followed() {
     assert!(bed.root.open_dir(b"link").is_err());
     fs::write(outside.path().join("file"), "").unwrap();
     assert_eq!(kinds(&bed.flush()), []);
+}
+
+#[test]
+fn a_path_longer_than_the_kernel_takes_is_armed_and_told_of() {
+    const NAME: &str = "a-directory-of-thirty-letters-";
+    let bed = Bed::new();
+    let (mut dir, mut fd) = (RepoPath::root(), bed.root.open_dir(b"").unwrap());
+    while dir.as_bytes().len() <= 2 * 4_096 {
+        mkdirat(&fd, NAME, Mode::RWXU).unwrap();
+        dir = dir.join(NAME.as_bytes());
+        fd = rooted::open_dir_at(fd.as_fd(), NAME.as_bytes()).unwrap();
+    }
+    Walk::new(&bed).arm_and_list(&RepoPath::root());
+    assert!(bed.watch.holds(&dir));
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+    drop(openat(&fd, "file", flags, Mode::RUSR).unwrap());
+    assert_eq!(kinds(&bed.flush()), [(dir.join(b"file"), HintKind::Closed)]);
 }
 
 #[test]
