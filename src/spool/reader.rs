@@ -254,7 +254,7 @@ impl Reader {
         self.conn
             .prepare_cached(
                 "SELECT coalesce(sum(max(0,
-                   min(next_seq, coalesce(ends_at, next_seq)) - coalesce(size, 0))), 0)
+                   min(next_seq, coalesce(ends_at, next_seq)) - coalesce(cursor.size, 0))), 0)
                  FROM stream LEFT JOIN cursor ON cursor.stream = stream.id AND cursor.sink = ?1",
             )
             .and_then(|mut statement| statement.query_row([sink], |row| row.get::<_, i64>(0)))
@@ -267,7 +267,7 @@ impl Reader {
         self.extreme(
             "SELECT min(stamped) FROM stream
                LEFT JOIN cursor ON cursor.stream = stream.id AND cursor.sink = ?1
-               JOIN stamp ON stamp.stream = stream.id AND stamp.seq = coalesce(size, 0)
+               JOIN stamp ON stamp.stream = stream.id AND stamp.seq = coalesce(cursor.size, 0)
              WHERE stamp.seq < coalesce(ends_at, next_seq)",
             sink,
         )
@@ -277,7 +277,7 @@ impl Reader {
     pub fn confirmed_at(&self, sink: &str) -> Result<Option<Timestamp>, SpoolError> {
         self.extreme(
             "SELECT max(stamped) FROM cursor
-               JOIN stamp ON stamp.stream = cursor.stream AND stamp.seq = size - 1
+               JOIN stamp ON stamp.stream = cursor.stream AND stamp.seq = cursor.size - 1
              WHERE sink = ?1",
             sink,
         )
