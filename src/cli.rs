@@ -9,6 +9,7 @@ mod config;
 mod dlq;
 pub mod exit;
 mod explain;
+mod hash;
 mod log;
 pub mod migrate;
 mod place;
@@ -56,6 +57,8 @@ enum Command {
     Scan(ask::ScanArgs),
     /// Deliver what is queued, now
     Sync(ask::SyncArgs),
+    /// Print BLAKE3 digests in the format of b3sum, or check them
+    Hash(hash::Args),
     /// List, print or retry the stamps that a sink refused for good
     #[command(subcommand)]
     Dlq(dlq::Command),
@@ -86,6 +89,7 @@ impl Cli {
             Command::Explain(args) => explain::run(&shell, &args),
             Command::Scan(args) => ask::scan(&shell, &args),
             Command::Sync(args) => ask::sync(&shell, &args),
+            Command::Hash(args) => hash::run(&shell, &args),
             Command::Dlq(command) => dlq::run(&shell, &command),
             Command::Trust(args) => trust::run(&shell, &args),
             Command::Config(command) => config::run(&shell, &command),

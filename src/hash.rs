@@ -5,12 +5,14 @@
 //! FIFO, or is full of holes costs a bounded time and never the process. Which files to hash, when
 //! to ask again, and what a digest means for a stamp is left to the callers.
 //!
-//! `stable` frames a read, `content` and `mapped` do it, `budget` slows it down when asked to.
+//! `stable` frames a read, `content` and `mapped` do it, `budget` slows it down when asked to. `stream`
+//! hashes what is no file of a repo.
 
 mod budget;
 mod content;
 mod mapped;
 mod stable;
+mod stream;
 
 use std::io;
 use std::num::NonZero;
@@ -26,6 +28,7 @@ use crate::model::stamp::SkipReason;
 use crate::runtime::rooted::{Root, Stat, stat_at};
 
 pub use self::stable::granule;
+pub use self::stream::hash_stream;
 
 /// How files are hashed.
 #[derive(Clone, Debug)]

@@ -574,3 +574,26 @@ fn install_writes_the_unit_and_starts_it_and_uninstall_takes_it_away() {
     assert_eq!(code, Some(1));
     assert!(said.contains("run systemctl --user daemon-reload: no bus"), "{said}");
 }
+
+/// The line formats are held by the unit tests, the digests by those of the model.
+#[test]
+fn hash_prints_and_checks_as_b3sum_does() {
+    let scene = Scene::new();
+    scene.write("a", "one");
+    scene.write("new\nline", "two");
+    let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+    let sums = scene.prints(&["hash", "a", "new\nline"]);
+    assert_eq!(sums, format!("{one}  a\n\\{two}  new\\nline\n"));
+    assert_eq!(scene.prints(&["hash", "--no-names", "a"]), format!("{one}\n"));
+    assert_eq!(scene.prints(&["hash", "--tag", "a"]), format!("BLAKE3 (a) = {one}\n"));
+    assert_eq!(scene.prints(&["hash"]), format!("{}  -\n", Digest::of(b"")), "stdin is empty");
+    let (out, err) = scene.ends(1, &["hash", "none", "a"]);
+    assert_eq!(out, format!("{one}  a\n"));
+    assert_eq!(err, "stampd: none: No such file or directory (os error 2)\n");
+    scene.write("sums", &sums);
+    assert_eq!(scene.prints(&["hash", "--check", "sums"]), "a: OK\n\\new\\nline: OK\n");
+    scene.write("a", "changed");
+    let (out, err) = scene.ends(1, &["hash", "-c", "sums", "--quiet"]);
+    assert_eq!(out, "a: FAILED\n");
+    assert_eq!(err, "stampd: WARNING: 1 computed checksum did NOT match\n");
+}
