@@ -78,7 +78,17 @@ impl<S: Sink> Courier<S> {
                 self.confirm(span.stream, size).await
             }
             Verdict::Compare(size) => self.compare(span, size, delivery).await,
-            Verdict::Fork(end) => self.fork(span.stream, end).await,
+            Verdict::Fork(end) => {
+                if self.plan.is_ended(span.stream) {
+                    tracing::debug!(sink = self.inbox.name, "what is beyond the fork is not ours");
+                } else {
+                    self.fork(span.stream, end).await?;
+                }
+                // Up to the fork the receiver has it all.
+                self.plan.move_to(span.stream, end);
+                self.note(Input::Delivered);
+                self.confirm(span.stream, end).await
+            }
             Verdict::Stuck | Verdict::Smaller | Verdict::Poison(_) => {
                 let text = format!(
                     "the receiver took stamps {} to {} of stream {} and holds no more than before",
@@ -127,11 +137,8 @@ impl<S: Sink> Courier<S> {
             sink, %stream, seq, %new,
             "another copy of this spool wrote to the same stream; going on in a new one"
         );
-        self.settle_confirmation().await?;
-        self.load_heads()?;
-        // Nobody is to wait for what goes on elsewhere.
-        self.show_size(stream, u64::MAX);
-        Ok(())
+        self.plan.end(stream);
+        self.load_heads()
     }
 
     async fn on_error(
@@ -188,6 +195,11 @@ impl<S: Sink> Courier<S> {
         let patience = self.config.deliver_timeout;
         let outcome = timeout(patience, self.sink.deliver(&alone)).await;
         match outcome.unwrap_or_else(|_| Err(silence(patience))) {
+            Ok(delivery) if delivery.size <= seq => {
+                // It was restored to an older state meanwhile.
+                let span = Span { stream, from: seq, to: seq + 1 };
+                return self.compare(span, delivery.size, delivery).await;
+            }
             Ok(_) => {}
             Err(again) if again.class() == Class::Retry => {
                 self.fail(Class::Retry, &again);

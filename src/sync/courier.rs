@@ -311,6 +311,8 @@ impl<S: Sink> Courier<S> {
     }
 
     pub(super) fn show_size(&self, stream: StreamId, size: u64) {
+        // Nobody is to wait for what has gone on in another stream.
+        let size = if self.plan.is_over(stream) { u64::MAX } else { size };
         self.inbox.shown.send_modify(|shown| {
             shown.sizes.insert(stream, size);
         });

@@ -22,6 +22,7 @@ mod settle;
 mod spool;
 mod store;
 mod support;
+mod sync;
 mod trust;
 #[cfg(target_os = "linux")]
 mod watch_kernel;
