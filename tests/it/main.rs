@@ -23,6 +23,7 @@ mod spool;
 mod store;
 mod support;
 mod sync;
+mod sync_kafka;
 mod trust;
 #[cfg(target_os = "linux")]
 mod watch_kernel;

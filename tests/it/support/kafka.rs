@@ -55,6 +55,11 @@ impl Topic {
         Self { name, partitions }
     }
 
+    /// Takes over a topic that the code under test has made.
+    pub fn adopt(name: String, partitions: i32) -> Self {
+        Self { name, partitions }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
@@ -62,33 +67,39 @@ impl Topic {
 
     /// Everything that is on the topic now, ordered by partition and offset.
     pub fn read_to_end(&self) -> Vec<Record> {
-        let consumer: BaseConsumer = plaintext()
-            .set("group.id", random_name("reader"))
-            .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "true")
-            .create()
-            .expect("a consumer starts");
-        let mut assignment = TopicPartitionList::new();
-        for partition in 0..self.partitions {
-            assignment
-                .add_partition_offset(&self.name, partition, Offset::Beginning)
-                .expect("the beginning is a valid offset");
-        }
-        consumer.assign(&assignment).expect("the partitions are assigned");
-        let (mut records, mut open) = (Vec::new(), self.partitions);
-        let start = Instant::now();
-        while open > 0 {
-            assert!(start.elapsed() < DEADLINE, "the end of {} was not reached", self.name);
-            match consumer.poll(Duration::from_secs(1)) {
-                Some(Ok(message)) => records.push(record(&message)),
-                Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
-                Some(Err(error)) => panic!("reading {}: {error}", self.name),
-                None => {}
-            }
-        }
-        records.sort_by_key(|record| (record.partition, record.offset));
-        records
+        read_to_end(plaintext(), &self.name, self.partitions)
     }
+}
+
+/// Everything that is on a topic now, ordered by partition and offset, as a client of this config
+/// reads it.
+pub fn read_to_end(mut config: ClientConfig, topic: &str, partitions: i32) -> Vec<Record> {
+    let consumer: BaseConsumer = config
+        .set("group.id", random_name("reader"))
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .create()
+        .expect("a consumer starts");
+    let mut assignment = TopicPartitionList::new();
+    for partition in 0..partitions {
+        assignment
+            .add_partition_offset(topic, partition, Offset::Beginning)
+            .expect("the beginning is a valid offset");
+    }
+    consumer.assign(&assignment).expect("the partitions are assigned");
+    let (mut records, mut open) = (Vec::new(), partitions);
+    let start = Instant::now();
+    while open > 0 {
+        assert!(start.elapsed() < DEADLINE, "the end of {topic} was not reached");
+        match consumer.poll(Duration::from_secs(1)) {
+            Some(Ok(message)) => records.push(record(&message)),
+            Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+            Some(Err(error)) => panic!("reading {topic}: {error}"),
+            None => {}
+        }
+    }
+    records.sort_by_key(|record| (record.partition, record.offset));
+    records
 }
 
 impl Drop for Topic {
