@@ -17,6 +17,7 @@ mod history;
 mod index;
 mod lock;
 mod log;
+mod position;
 mod queue;
 mod reader;
 mod repo;

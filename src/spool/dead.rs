@@ -4,6 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::Spool;
 use super::error::SpoolError;
+use super::position::Position;
 use super::queue::Receipt;
 use super::writer::Session;
 use crate::model::stream::StreamId;
@@ -74,15 +75,15 @@ impl Session<'_> {
         self.move_cursor(sink, found.row, size)?;
         self.conn
             .prepare_cached(
-                "INSERT INTO dead (sink, stream, seq, class, code, reason, attempts, since)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7)
+                "INSERT INTO dead (sink, pos, class, code, reason, attempts, since)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6)
                  ON CONFLICT DO UPDATE SET class = excluded.class, code = excluded.code,
                    reason = excluded.reason, attempts = attempts + 1",
             )
             .and_then(|mut statement| {
                 let since = self.settings.clock.now().as_nanos();
                 let DeadLetter { class, code, reason } = letter;
-                statement.execute(params![sink, found.row, seq as i64, class, code, reason, since])
+                statement.execute(params![sink, found.at(seq), class, code, reason, since])
             })
             .map(drop)
             .map_err(self.settings.blame.on("set a stamp aside"))
@@ -91,8 +92,8 @@ impl Session<'_> {
     fn revive(&self, sink: &str, stream: StreamId, seq: u64) -> Result<(), SpoolError> {
         let found = self.found(stream)?;
         self.conn
-            .prepare_cached("DELETE FROM dead WHERE sink = ?1 AND stream = ?2 AND seq = ?3")
-            .and_then(|mut statement| statement.execute(params![sink, found.row, seq as i64]))
+            .prepare_cached("DELETE FROM dead WHERE sink = ?1 AND pos = ?2")
+            .and_then(|mut statement| statement.execute(params![sink, found.at(seq)]))
             .map(drop)
             .map_err(self.settings.blame.on("take a stamp from the dead letters"))
     }
@@ -101,14 +102,14 @@ impl Session<'_> {
 /// The dead letters of a sink, oldest first.
 pub(super) fn load(conn: &Connection, sink: &str) -> rusqlite::Result<Vec<DeadStamp>> {
     conn.prepare_cached(
-        "SELECT stream_id, seq, class, code, reason, attempts, since
-         FROM dead JOIN stream ON stream.id = dead.stream
-         WHERE sink = ?1 ORDER BY since, stream, seq",
+        "SELECT stream_id, pos, class, code, reason, attempts, since
+         FROM dead JOIN stream ON stream.id = dead.pos >> 40
+         WHERE sink = ?1 ORDER BY since, pos",
     )?
     .query_map([sink], |row| {
         Ok(DeadStamp {
             stream: super::stream::stream_id(row, 0)?,
-            seq: row.get::<_, i64>(1)? as u64,
+            seq: row.get::<_, Position>(1)?.seq,
             letter: DeadLetter { class: row.get(2)?, code: row.get(3)?, reason: row.get(4)? },
             attempts: row.get::<_, i64>(5)? as u64,
             since: Timestamp::from_nanos(row.get(6)?),

@@ -8,8 +8,8 @@ use rusqlite::{Connection, params};
 use rustc_hash::FxHashMap;
 
 use super::error::SpoolError;
-use super::index::Position;
 use super::log::{Entry, Links, stamp_columns};
+use super::position::Position;
 use super::queue::Receipt;
 use super::stream::{self, Found, Head};
 use super::track::write;
@@ -170,9 +170,9 @@ fn chunk(conn: &Connection, forked: &Found, from_seq: u64) -> rusqlite::Result<V
     conn.prepare_cached(concat!(
         "SELECT ",
         stamp_columns!(),
-        " FROM stamp WHERE stream = ?1 AND seq >= ?2 AND seq < ?3 ORDER BY seq LIMIT ?4"
+        " FROM stamp WHERE pos >= ?1 AND pos < ?2 ORDER BY pos LIMIT ?3"
     ))?
-    .query_map(params![forked.row, from_seq as i64, forked.end as i64, CHUNK_ROWS], Entry::read)?
+    .query_map(params![forked.at(from_seq), forked.at(forked.end), CHUNK_ROWS], Entry::read)?
     .collect()
 }
 
@@ -184,10 +184,7 @@ fn point(
     old: Position,
     new: Position,
 ) -> rusqlite::Result<()> {
-    conn.prepare_cached(
-        "UPDATE file SET stream = ?5, seq = ?6
-         WHERE repo_id = ?1 AND path = ?2 AND stream = ?3 AND seq = ?4",
-    )?
-    .execute(params![repo, path.as_bytes(), old.stream, old.seq as i64, new.stream, new.seq as i64])
-    .map(drop)
+    conn.prepare_cached("UPDATE file SET pos = ?4 WHERE repo_id = ?1 AND path = ?2 AND pos = ?3")?
+        .execute(params![repo, path.as_bytes(), old, new])
+        .map(drop)
 }

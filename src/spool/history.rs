@@ -2,12 +2,12 @@
 
 use std::collections::{BinaryHeap, VecDeque};
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::OptionalExtension as _;
 use rustc_hash::FxHashSet;
 
 use super::error::SpoolError;
-use super::index::Position;
 use super::log::{Entry, stamp_columns};
+use super::position::Position;
 use super::reader::Reader;
 use super::repo::RepoId;
 use crate::model::digest::Digest;
@@ -16,7 +16,7 @@ use crate::model::stamp::Sealed;
 use crate::runtime::time::Timestamp;
 
 /// Stamps that [`All`] reads at a time.
-const PAGE_ROWS: i64 = 1_000;
+const PAGE_ROWS: usize = 1_000;
 
 /// An interval in which a repo could not be seen completely.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,21 +45,21 @@ impl Reader {
         // Newest first: a later epoch's stream has the higher row.
         let mut open = BinaryHeap::new();
         if let Some(placed) = self.placed(repo, path)? {
-            open.push((placed.at.stream, placed.at.seq, path.clone()));
+            open.push((placed.at, path.clone()));
         }
-        while let Some((stream, seq, path)) = open.pop() {
+        while let Some((at, path)) = open.pop() {
             if stamps.len() == stamps_max {
                 break;
             }
-            let Some(entry) = self.entry(Position { stream, seq })? else { continue };
+            let Some(entry) = self.entry(at)? else { continue };
             let links = entry.links;
             let Some(sealed) = self.seal(entry)? else { continue };
             // Under its old path a rename leads to what was there; under its new one, to both.
             let prev = links.prev.filter(|_| sealed.stamp.path.as_ref() == Some(&path));
             let old_path = sealed.stamp.from.clone();
-            open.extend(prev.map(|at| (at.stream, at.seq, path)));
-            open.extend(links.from.zip(old_path).map(|(at, old)| (at.stream, at.seq, old)));
-            if met.insert((stream, seq)) {
+            open.extend(prev.map(|at| (at, path)));
+            open.extend(links.from.zip(old_path));
+            if met.insert(at) {
                 stamps.push(sealed);
             }
         }
@@ -74,9 +74,10 @@ impl Reader {
                 .prepare_cached(concat!(
                     "SELECT ",
                     stamp_columns!(),
-                    " FROM stamp WHERE digest = ?1 AND seq <
-                       (SELECT coalesce(ends_at, next_seq) FROM stream WHERE id = stamp.stream)
-                     ORDER BY stamped DESC, stream DESC, seq DESC"
+                    " FROM stamp WHERE digest = ?1 AND pos <
+                       (SELECT (id << 40) + coalesce(ends_at, next_seq) FROM stream
+                        WHERE id = pos >> 40)
+                     ORDER BY stamped DESC, pos DESC"
                 ))?
                 .query_map([digest.as_bytes()], Entry::read)?
                 .collect::<rusqlite::Result<Vec<_>>>()
@@ -87,7 +88,24 @@ impl Reader {
 
     /// Every stamp of a repo whose body is there, oldest first, read a page at a time.
     pub fn all(&self, repo: RepoId) -> All<'_> {
-        All { reader: self, repo, after: Position { stream: 0, seq: 0 }, page: VecDeque::new() }
+        All { reader: self, repo, spans: None, page: VecDeque::new() }
+    }
+
+    /// The streams of a repo, each from its first position up to its end.
+    fn spans(&self, repo: RepoId) -> Result<VecDeque<(Position, Position)>, SpoolError> {
+        let list = || {
+            self.conn
+                .prepare_cached(
+                    "SELECT id, coalesce(ends_at, next_seq) FROM stream
+                     WHERE repo_id = ?1 ORDER BY epoch",
+                )?
+                .query_map([repo.0], |row| {
+                    let (stream, end) = (row.get(0)?, row.get::<_, i64>(1)? as u64);
+                    Ok((Position { stream, seq: 0 }, Position { stream, seq: end }))
+                })?
+                .collect::<rusqlite::Result<VecDeque<_>>>()
+        };
+        list().map_err(self.blame.on("list streams"))
     }
 
     /// The intervals in which a repo could not be seen completely, oldest first.
@@ -111,14 +129,8 @@ impl Reader {
 
     fn entry(&self, at: Position) -> Result<Option<Entry>, SpoolError> {
         self.conn
-            .prepare_cached(concat!(
-                "SELECT ",
-                stamp_columns!(),
-                " FROM stamp WHERE stream = ?1 AND seq = ?2"
-            ))
-            .and_then(|mut statement| {
-                statement.query_row(params![at.stream, at.seq as i64], Entry::read).optional()
-            })
+            .prepare_cached(concat!("SELECT ", stamp_columns!(), " FROM stamp WHERE pos = ?1"))
+            .and_then(|mut statement| statement.query_row([at], Entry::read).optional())
             .map_err(self.blame.on("read a stamp"))
     }
 }
@@ -128,34 +140,25 @@ impl Reader {
 pub struct All<'r> {
     reader: &'r Reader,
     repo: RepoId,
-    /// The next position to read from.
-    after: Position,
+    /// What is still to be read, from here up to there; none before the first page.
+    spans: Option<VecDeque<(Position, Position)>>,
     page: VecDeque<Entry>,
 }
 
 impl All<'_> {
+    /// Reads the next page; it is empty when there is none.
     fn load(&mut self) -> Result<(), SpoolError> {
-        let list = || {
-            self.reader
-                .conn
-                .prepare_cached(concat!(
-                    "SELECT ",
-                    stamp_columns!(),
-                    " FROM stamp WHERE stream IN (SELECT id FROM stream WHERE repo_id = ?1)
-                       AND (stream, seq) >= (?2, ?3)
-                       AND seq < (SELECT coalesce(ends_at, next_seq) FROM stream
-                                  WHERE id = stamp.stream)
-                     ORDER BY stream, seq LIMIT ?4"
-                ))?
-                .query_map(
-                    params![self.repo.0, self.after.stream, self.after.seq as i64, PAGE_ROWS],
-                    Entry::read,
-                )?
-                .collect::<rusqlite::Result<VecDeque<_>>>()
+        let spans = match &mut self.spans {
+            Some(spans) => spans,
+            first => first.insert(self.reader.spans(self.repo)?),
         };
-        self.page = list().map_err(self.reader.blame.on("read stamps"))?;
-        if let Some(last) = self.page.back() {
-            self.after = Position { stream: last.at.stream, seq: last.at.seq + 1 };
+        while let Some((from, end)) = spans.pop_front() {
+            self.page = self.reader.entries(from, end, PAGE_ROWS)?.into();
+            if let Some(last) = self.page.back() {
+                let next = Position { seq: last.at.seq + 1, ..last.at };
+                spans.push_front((next, end));
+                break;
+            }
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use rustc_hash::FxHashMap;
 
+use super::position::Position;
 use crate::model::change::{Mark, Row, State};
 use crate::model::digest::Digest;
 use crate::model::path::RepoPath;
@@ -188,15 +189,6 @@ fn file_kind(state: State) -> FileKind {
     }
 }
 
-/// Where the newest stamp of a path is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Position {
-    /// The row of the stream.
-    pub(super) stream: i64,
-    /// The seq there.
-    pub(super) seq: u64,
-}
-
 /// A row with the position of its newest stamp.
 #[derive(Clone, Debug)]
 pub(super) struct Placed {
@@ -207,7 +199,7 @@ pub(super) struct Placed {
 /// The columns that [`read_row`] reads, in its order.
 macro_rules! row_columns {
     () => {
-        "ino, btime_ns, size, mtime_ns, ctime_ns, mode, nlink, digest, state, racy, stream, seq"
+        "ino, btime_ns, size, mtime_ns, ctime_ns, mode, nlink, digest, state, racy, pos"
     };
 }
 pub(super) use row_columns;
@@ -230,7 +222,7 @@ pub(super) fn read_row(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Resul
     let state = state_of(row.get(first + 8)?)
         .ok_or(rusqlite::Error::IntegralValueOutOfRange(first + 8, 0))?;
     let racy = row.get(first + 9)?;
-    let at = Position { stream: row.get(first + 10)?, seq: row.get::<_, i64>(first + 11)? as u64 };
+    let at = row.get(first + 10)?;
     Ok(Placed { row: Row { mark, digest, state, racy }, at })
 }
 

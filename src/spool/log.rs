@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, Row, Statement, params};
 
 use super::error::SpoolError;
-use super::index::Position;
+use super::position::Position;
 use crate::model::body::{Rendered, seal};
 use crate::model::digest::Digest;
 use crate::model::path::RepoPath;
@@ -31,11 +31,9 @@ pub(super) struct Insert<'c>(Statement<'c>);
 impl<'c> Insert<'c> {
     pub(super) fn prepare(conn: &'c Connection) -> rusqlite::Result<Self> {
         conn.prepare(
-            "INSERT INTO stamp (stream, seq, leaf, kind, context, path, from_path, digest, prev,
-               size, mode, mtime, seen, stamped, detail,
-               prev_stream, prev_seq, from_stream, from_seq)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
-               ?16, ?17, ?18, ?19)",
+            "INSERT INTO stamp (pos, leaf, kind, context, path, from_path, digest, prev, size,
+               mode, mtime, seen, stamped, detail, prev_pos, from_pos)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )
         .map(Self)
     }
@@ -53,8 +51,7 @@ impl<'c> Insert<'c> {
             serde_json::to_string(&stamp.detail).expect("the model's types have string keys only")
         });
         self.0.execute(params![
-            at.stream,
-            at.seq as i64,
+            at,
             sealed.leaf.as_bytes(),
             stamp.kind.as_str(),
             context,
@@ -68,10 +65,8 @@ impl<'c> Insert<'c> {
             stamp.seen.as_nanos(),
             stamp.stamped.as_nanos(),
             detail,
-            links.prev.map(|prev| prev.stream),
-            links.prev.map(|prev| prev.seq as i64),
-            links.from.map(|from| from.stream),
-            links.from.map(|from| from.seq as i64),
+            links.prev,
+            links.from,
         ])?;
         Ok(())
     }
@@ -80,8 +75,8 @@ impl<'c> Insert<'c> {
 /// The columns that [`Entry::read`] reads, in its order.
 macro_rules! stamp_columns {
     () => {
-        "seq, leaf, kind, context, path, from_path, digest, prev, size, mode, mtime, seen, stamped, \
-         detail, prev_stream, prev_seq, from_stream, from_seq, purged, stream"
+        "pos, leaf, kind, context, path, from_path, digest, prev, size, mode, mtime, seen, stamped, \
+         detail, prev_pos, from_pos, purged"
     };
 }
 pub(super) use stamp_columns;
@@ -116,11 +111,11 @@ pub(super) struct Columns {
 impl Entry {
     /// Reads the columns of [`stamp_columns`].
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let purged: Option<i64> = row.get(18)?;
+        let purged: Option<i64> = row.get(16)?;
         Ok(Self {
-            at: Position { stream: row.get(19)?, seq: row.get::<_, i64>(0)? as u64 },
+            at: row.get(0)?,
             leaf: Leaf::from_bytes(row.get(1)?),
-            links: Links { prev: position(row, 14)?, from: position(row, 16)? },
+            links: Links { prev: row.get(14)?, from: row.get(15)? },
             stamped: Timestamp::from_nanos(row.get(12)?),
             body: match purged {
                 Some(since) => Err(Timestamp::from_nanos(since)),
@@ -195,10 +190,4 @@ pub(super) fn prove(
 #[expect(clippy::option_option, reason = "absent and malformed are told apart")]
 fn to_path(bytes: Option<Vec<u8>>) -> Option<Option<RepoPath>> {
     bytes.map_or(Some(None), |bytes| RepoPath::new(&bytes).map(Some))
-}
-
-fn position(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Position>> {
-    let stream: Option<i64> = row.get(first)?;
-    let seq: Option<i64> = row.get(first + 1)?;
-    Ok(stream.zip(seq).map(|(stream, seq)| Position { stream, seq: seq as u64 }))
 }

@@ -15,11 +15,12 @@ use rustc_hash::FxHashMap;
 
 use super::dead::DeadStamp;
 use super::error::SpoolError;
-use super::index::{Placed, Position, read_row, row_columns};
+use super::index::{Placed, read_row, row_columns};
 use super::log::{Entry as LogEntry, prove, stamp_columns};
+use super::position::Position;
 use super::repo::RepoId;
 use super::schema::{self, Blame};
-use super::stream::{self, stream_id};
+use super::stream::{self, Found, stream_id};
 use super::{context, cursor, dead};
 use crate::model::batch::{Batch, Entry};
 use crate::model::body::Rendered;
@@ -218,8 +219,8 @@ impl Reader {
 
     /// The leaf at a position, if the stream reaches that far.
     pub fn leaf(&self, stream: StreamId, seq: u64) -> Result<Option<Leaf>, SpoolError> {
-        let stream = self.stream_row(stream)?;
-        stream::leaf_at(&self.conn, Position { stream, seq }).map_err(self.blame.on("read a leaf"))
+        let at = self.found(stream)?.at(seq);
+        stream::leaf_at(&self.conn, at).map_err(self.blame.on("read a leaf"))
     }
 
     /// A piece of a stream from `from_seq` on: at most `rows_max` entries, and no more bodies than
@@ -231,8 +232,8 @@ impl Reader {
         rows_max: usize,
         bytes_max: usize,
     ) -> Result<Batch, SpoolError> {
-        let row = self.stream_row(stream)?;
-        let entries = self.entries(row, from_seq, rows_max)?;
+        let found = self.found(stream)?;
+        let entries = self.entries(found.at(from_seq), found.at(found.end), rows_max)?;
         let mut batch = Batch { stream, first_seq: from_seq, entries: Vec::new() };
         let mut bytes = 0;
         for entry in entries {
@@ -267,8 +268,8 @@ impl Reader {
         self.extreme(
             "SELECT min(stamped) FROM stream
                LEFT JOIN cursor ON cursor.stream = stream.id AND cursor.sink = ?1
-               JOIN stamp ON stamp.stream = stream.id AND stamp.seq = coalesce(cursor.size, 0)
-             WHERE stamp.seq < coalesce(ends_at, next_seq)",
+               JOIN stamp ON pos = (stream.id << 40) + coalesce(cursor.size, 0)
+             WHERE coalesce(cursor.size, 0) < coalesce(ends_at, next_seq)",
             sink,
         )
     }
@@ -277,8 +278,8 @@ impl Reader {
     pub fn confirmed_at(&self, sink: &str) -> Result<Option<Timestamp>, SpoolError> {
         self.extreme(
             "SELECT max(stamped) FROM cursor
-               JOIN stamp ON stamp.stream = cursor.stream AND stamp.seq = cursor.size - 1
-             WHERE sink = ?1",
+               JOIN stamp ON pos = (cursor.stream << 40) + cursor.size - 1
+             WHERE sink = ?1 AND cursor.size > 0",
             sink,
         )
     }
@@ -311,10 +312,11 @@ impl Reader {
             .map_err(self.blame.on("read a time"))
     }
 
-    fn entries(
+    /// The rows from `from` up to `end`.
+    pub(super) fn entries(
         &self,
-        stream: i64,
-        from_seq: u64,
+        from: Position,
+        end: Position,
         rows_max: usize,
     ) -> Result<Vec<LogEntry>, SpoolError> {
         let list = || {
@@ -322,11 +324,9 @@ impl Reader {
                 .prepare_cached(concat!(
                     "SELECT ",
                     stamp_columns!(),
-                    " FROM stamp WHERE stream = ?1 AND seq >= ?2 AND seq <
-                       (SELECT coalesce(ends_at, next_seq) FROM stream WHERE id = ?1)
-                     ORDER BY seq LIMIT ?3"
+                    " FROM stamp WHERE pos >= ?1 AND pos < ?2 ORDER BY pos LIMIT ?3"
                 ))?
-                .query_map(params![stream, from_seq as i64, rows_max as i64], LogEntry::read)?
+                .query_map(params![from, end, rows_max as i64], LogEntry::read)?
                 .collect::<rusqlite::Result<Vec<_>>>()
         };
         list().map_err(self.blame.on("read stamps"))
@@ -378,10 +378,9 @@ impl Reader {
         Ok(id)
     }
 
-    fn stream_row(&self, stream: StreamId) -> Result<i64, SpoolError> {
+    fn found(&self, stream: StreamId) -> Result<Found, SpoolError> {
         stream::find(&self.conn, stream)
             .map_err(self.blame.on("find a stream"))?
-            .map(|found| found.row)
             .ok_or(SpoolError::UnknownStream(stream))
     }
 }

@@ -4,12 +4,12 @@
 //! is up, a later stamp of its path exists, and nobody set it aside. Its leaf and its place in the
 //! stream stay: a sink that comes later is told of them, so its log has no hole.
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, params};
 use rustc_hash::FxHashMap;
 
 use super::Spool;
 use super::error::SpoolError;
-use super::index::Position;
+use super::position::Position;
 use super::queue::Receipt;
 use super::writer::Session;
 use crate::runtime::time::Timestamp;
@@ -50,6 +50,12 @@ struct Span {
     purged_to: u64,
     /// What every sink has confirmed.
     confirmed: u64,
+}
+
+impl Span {
+    fn at(&self, seq: u64) -> Position {
+        Position { stream: self.stream, seq }
+    }
 }
 
 /// What retention reads of a stamp.
@@ -139,25 +145,20 @@ impl Session<'_> {
     }
 
     fn candidates(&self, span: &Span, rows_max: usize) -> rusqlite::Result<Vec<Candidate>> {
-        let position = |row: &Row<'_>, first: usize| -> rusqlite::Result<Option<Position>> {
-            let stream: Option<i64> = row.get(first)?;
-            let seq: Option<i64> = row.get(first + 1)?;
-            Ok(stream.zip(seq).map(|(stream, seq)| Position { stream, seq: seq as u64 }))
-        };
         self.conn
             .prepare_cached(
-                "SELECT seq, stamped, path, from_path, prev_stream, prev_seq, from_stream, from_seq
-                 FROM stamp WHERE stream = ?1 AND seq >= ?2 AND seq < ?3 ORDER BY seq LIMIT ?4",
+                "SELECT pos, stamped, path, from_path, prev_pos, from_pos
+                 FROM stamp WHERE pos >= ?1 AND pos < ?2 ORDER BY pos LIMIT ?3",
             )?
             .query_map(
-                params![span.stream, span.purged_to as i64, span.confirmed as i64, rows_max as i64],
+                params![span.at(span.purged_to), span.at(span.confirmed), rows_max as i64],
                 |row| {
                     Ok(Candidate {
-                        at: Position { stream: span.stream, seq: row.get::<_, i64>(0)? as u64 },
+                        at: row.get(0)?,
                         stamped: Timestamp::from_nanos(row.get(1)?),
                         path: row.get(2)?,
                         from: row.get(3)?,
-                        follows: [position(row, 4)?, position(row, 6)?],
+                        follows: [row.get(4)?, row.get(5)?],
                     })
                 },
             )?
@@ -191,10 +192,8 @@ impl Session<'_> {
     fn is_newest(&self, repo: i64, path: Option<&[u8]>, at: Position) -> rusqlite::Result<bool> {
         let Some(path) = path else { return Ok(false) };
         self.conn
-            .prepare_cached(
-                "SELECT 1 FROM file WHERE repo_id = ?1 AND path = ?2 AND stream = ?3 AND seq = ?4",
-            )?
-            .query_row(params![repo, path, at.stream, at.seq as i64], |_| Ok(()))
+            .prepare_cached("SELECT 1 FROM file WHERE repo_id = ?1 AND path = ?2 AND pos = ?3")?
+            .query_row(params![repo, path, at], |_| Ok(()))
             .optional()
             .map(|found| found.is_some())
     }
@@ -205,11 +204,11 @@ impl Session<'_> {
             .prepare_cached(
                 "UPDATE stamp SET kind = NULL, context = NULL, path = NULL, from_path = NULL,
                    digest = NULL, prev = NULL, size = NULL, mode = NULL, mtime = NULL, seen = NULL,
-                   detail = NULL, purged = ?4
-                 WHERE stream = ?1 AND seq = ?2 AND stamped < ?3 AND purged IS NULL
-                   AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.stream = ?1 AND dead.seq = ?2)",
+                   detail = NULL, purged = ?3
+                 WHERE pos = ?1 AND stamped < ?2 AND purged IS NULL
+                   AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.pos = ?1)",
             )?
-            .execute(params![at.stream, at.seq as i64, cutoff.as_nanos(), now.as_nanos()])?;
+            .execute(params![at, cutoff.as_nanos(), now.as_nanos()])?;
         Ok(erased as u64)
     }
 

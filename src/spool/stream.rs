@@ -7,7 +7,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 use uuid::Uuid;
 
-use super::index::Position;
+use super::position::Position;
 use crate::model::stamp::Previous;
 use crate::model::stream::{CompactRange, Leaf, StreamId};
 use crate::runtime::time::Timestamp;
@@ -138,8 +138,8 @@ pub(super) fn previous(conn: &Connection, head: &Head, size: u64) -> rusqlite::R
 
 /// The leaf at a position, if the stream reaches that far.
 pub(super) fn leaf_at(conn: &Connection, at: Position) -> rusqlite::Result<Option<Leaf>> {
-    conn.prepare_cached("SELECT leaf FROM stamp WHERE stream = ?1 AND seq = ?2")?
-        .query_row(params![at.stream, at.seq as i64], |row| row.get(0).map(Leaf::from_bytes))
+    conn.prepare_cached("SELECT leaf FROM stamp WHERE pos = ?1")?
+        .query_row([at], |row| row.get(0).map(Leaf::from_bytes))
         .optional()
 }
 
@@ -165,6 +165,13 @@ pub(super) struct Found {
     pub(super) repo: i64,
     /// Where it ends for sinks.
     pub(super) end: u64,
+}
+
+impl Found {
+    /// The position of a seq.
+    pub(super) fn at(&self, seq: u64) -> Position {
+        Position { stream: self.row, seq }
+    }
 }
 
 /// Reads a column that holds the identity of a stream.

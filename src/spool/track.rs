@@ -7,8 +7,9 @@ use rustc_hash::FxHashSet;
 
 use super::context::Contexts;
 use super::error::SpoolError;
-use super::index::{Change, Known, Placed, Position, read_row, row_columns, state_number};
+use super::index::{Change, Known, Placed, read_row, row_columns, state_number};
 use super::log::{Insert, Links};
+use super::position::Position;
 use super::schema::Blame;
 use super::stream::Head;
 use crate::model::body::{Rendered, seal};
@@ -34,8 +35,8 @@ impl<'c> Statements<'c> {
             insert_stamp: Insert::prepare(conn)?,
             put_file: conn.prepare(
                 "INSERT OR REPLACE INTO file (repo_id, path, ino, btime_ns, size, mtime_ns,
-                   ctime_ns, mode, nlink, digest, state, racy, stream, seq)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                   ctime_ns, mode, nlink, digest, state, racy, pos)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?,
             get_file: conn.prepare(concat!(
                 "SELECT ",
@@ -66,8 +67,7 @@ impl<'c> Statements<'c> {
             row.digest.as_ref().map(Digest::as_bytes),
             state_number(row.state),
             row.racy,
-            at.stream,
-            at.seq as i64,
+            at,
         ])?;
         Ok(())
     }
