@@ -24,6 +24,7 @@ mod store;
 mod support;
 mod sync;
 mod sync_kafka;
+mod sync_postgres;
 mod trust;
 #[cfg(target_os = "linux")]
 mod watch_kernel;

@@ -54,7 +54,7 @@ fn each_once_in_order(desk: &Desk, records: &[Record]) {
     let mut found = vec![String::new(); leaves.len()];
     for record in records {
         let seq: usize = record.header("ce_id").split_once('/').unwrap().1.parse().unwrap();
-        found[seq] = record.header("stampd_leaf").to_owned();
+        record.header("stampd_leaf").clone_into(&mut found[seq]);
     }
     assert_eq!(found, leaves);
 }
