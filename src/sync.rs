@@ -44,6 +44,8 @@ pub struct Config {
     pub probe_timeout: Duration,
     /// How long a delivery may take before it is abandoned.
     pub deliver_timeout: Duration,
+    /// After how long without stamps the connection is let go of.
+    pub idle_close: Duration,
     /// How long a batch under way may go on, and a sink may take to close, once the agent stops.
     pub close_grace: Duration,
 }
@@ -57,6 +59,7 @@ impl Default for Config {
             batch_bytes_max: 4 << 20,
             probe_timeout: Duration::from_secs(20),
             deliver_timeout: Duration::from_secs(90),
+            idle_close: Duration::from_mins(1),
             close_grace: Duration::from_secs(1),
         }
     }

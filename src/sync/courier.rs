@@ -172,16 +172,25 @@ impl<S: Sink> Courier<S> {
         stop: &CancellationToken,
     ) -> Result<(), SpoolError> {
         self.settle_confirmation().await?;
+        // An open road that nobody uses is let go of: it costs the server a connection, and a client
+        // library its wake-ups.
+        let rests = until.is_none() && self.reach.is_fresh();
         let due = async {
             match until {
                 Some(until) => sleep_until(until.into()).await,
+                None if rests => sleep(self.config.idle_close).await,
                 None => std::future::pending().await,
             }
         };
         // Each arm is cancel-safe: what it would have told is there to be told the next time.
         tokio::select! {
             () = stop.cancelled() => {}
-            () = due => {}
+            () = due => {
+                if rests {
+                    self.close().await;
+                    self.note(Input::Rested);
+                }
+            }
             () = self.network.changed() => self.note(Input::Network),
             _ = self.commits.changed() => self.commits.mark_changed(),
             Some(request) = self.inbox.requests.recv() => self.answer(request).await?,
@@ -271,6 +280,9 @@ impl<S: Sink> Courier<S> {
             return Ok(Err(Refusal(format!(
                 "retry {stream}/{seq}: it is no dead letter of {name}"
             ))));
+        }
+        if !self.reach.is_fresh() {
+            self.climb(&CancellationToken::new()).await?;
         }
         if !self.reach.is_open() {
             let reason = self.reach.reason().unwrap_or("it is being probed");

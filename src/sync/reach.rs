@@ -61,6 +61,8 @@ pub enum Input {
     Fell(Rung),
     /// A batch was delivered.
     Delivered,
+    /// The client object was let go of, since nothing was to be delivered for a while.
+    Rested,
     /// A delivery failed in a way that says something of the road.
     Failed {
         /// [`Class::Park`] parks; any other class counts as a failure that may pass.
@@ -143,6 +145,11 @@ impl Reach {
         matches!(self.road, Road::HalfOpen | Road::Online { .. } | Road::Degraded { .. })
     }
 
+    /// Whether the road was open the last time it was tried, and nothing has happened since.
+    pub const fn is_fresh(&self) -> bool {
+        matches!(self.road, Road::HalfOpen | Road::Online { doubt: false })
+    }
+
     /// What to do now.
     pub fn step(&self, now: Instant) -> Step {
         match self.road {
@@ -179,6 +186,7 @@ impl Reach {
             Input::Climbed => self.on_climbed(),
             Input::Fell(rung) => self.on_fell(rung, now, random),
             Input::Delivered => self.on_delivered(),
+            Input::Rested => self.on_rested(),
             Input::Failed { class, text } => self.on_failed(class, text, now, random),
         }
     }
@@ -193,6 +201,12 @@ impl Reach {
             Road::Probing | Road::HalfOpen | Road::Parked { .. } => return,
         }
         self.backoff.reset();
+    }
+
+    fn on_rested(&mut self) {
+        if let Road::Online { doubt } = &mut self.road {
+            *doubt = true;
+        }
     }
 
     fn on_nudge(&mut self, now: Instant) {
@@ -331,6 +345,8 @@ mod tests {
             (vec![Queued(true), Climbed, Delivered, failed(retry), tcp()], Offline),
             (vec![Queued(true), Climbed, Delivered, Network], Online),
             (vec![Queued(true), Climbed, Delivered, Network, tcp()], Offline),
+            (vec![Climbed, Input::Rested], Online),
+            (vec![tcp(), Input::Rested], Offline),
             (vec![tcp()], Offline),
             (vec![tcp(), Network], Offline),
             (vec![tcp(), Knocked], Probing),

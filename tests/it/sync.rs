@@ -85,6 +85,20 @@ async fn a_knock_finds_the_road_open_however_long_the_backoff_has_grown() {
 }
 
 #[tokio::test]
+async fn an_idle_road_holds_no_client_and_takes_the_next_stamp() {
+    let (mut desk, receiver) = (Desk::new(), Receiver::new("r"));
+    let idle_close = Duration::from_millis(1);
+    let courier = desk.deliver_with(receiver.sink(), Config { idle_close, ..patience() });
+    for _ in 0..3 {
+        desk.stamp(3).await;
+        courier.confirmed().await;
+        wait_for_async("it lets go", async || (receiver.clients() == 0).then_some(())).await;
+        assert_eq!(courier.handle.status().state, ReachState::Online);
+    }
+    assert_eq!(leaves(&receiver.held(desk.stream())), desk.leaves(desk.stream()));
+}
+
+#[tokio::test]
 async fn a_lost_answer_doubles_nothing() {
     let (mut desk, receiver) = (Desk::new(), Receiver::new("r"));
     for fault in [Fault::LoseAnswer, Fault::Refuse(Class::Retry), Fault::LoseAnswer] {
