@@ -260,3 +260,159 @@ fn stamp(kind: Kind, present: Option<&Row>) -> Verdict {
 fn refresh(row: &Row, what: &What) -> Verdict {
     if Row::after(Some(row), what) == *row { Verdict::Nothing } else { Verdict::Refresh }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::rooted::FileKind;
+
+    fn stat(version: i64, mode: u32) -> Stat {
+        Stat {
+            dev: 1,
+            ino: 7,
+            kind: FileKind::File,
+            size: 3,
+            blocks: 8,
+            mode,
+            nlink: 1,
+            mtime_ns: version,
+            ctime_ns: version,
+            btime_ns: None,
+        }
+    }
+
+    /// What is seen, by name: `file` and `file2` differ in content, `touched` only in times,
+    /// `chmod` only in mode.
+    fn what(name: &str) -> What {
+        let file = |version, mode, bytes: &[u8], from: Option<&str>| What::File {
+            stat: stat(version, mode),
+            digest: Digest::of(bytes),
+            racy: false,
+            from: from.and_then(|path| RepoPath::new(path.as_bytes())),
+        };
+        let skipped = |reason| What::Skipped { stat: Some(stat(1, 0o644)), reason };
+        match name {
+            "file" => file(1, 0o644, b"one", None),
+            "touched" => file(2, 0o644, b"one", None),
+            "chmod" => file(2, 0o755, b"one", None),
+            "file2" => file(2, 0o755, b"two", None),
+            "moved" => file(1, 0o644, b"one", Some("old")),
+            "racy" => What::File {
+                stat: stat(1, 0o644),
+                digest: Digest::of(b"one"),
+                racy: true,
+                from: None,
+            },
+            "link" => What::Symlink { stat: stat(1, 0o777), target: b"there".to_vec() },
+            "link2" => What::Symlink { stat: stat(1, 0o777), target: b"elsewhere".to_vec() },
+            "too_large" => skipped(SkipReason::TooLarge),
+            "unreadable" => What::Skipped { stat: None, reason: SkipReason::Unreadable },
+            "ignored" => skipped(SkipReason::Ignored),
+            "unstable" => What::Unstable { stat: stat(3, 0o644) },
+            "gone" => What::Gone,
+            other => panic!("no such observation: {other}"),
+        }
+    }
+
+    /// The row after a path was seen as each of these, one after the other.
+    fn row_after(seen: &str) -> Option<Row> {
+        seen.split_whitespace().fold(None, |row, name| Some(Row::after(row.as_ref(), &what(name))))
+    }
+
+    fn told(verdict: Verdict) -> String {
+        let one_or_two = |digest: Digest| if digest == Digest::of(b"one") { "one" } else { "two" };
+        match verdict {
+            Verdict::Nothing => "nothing".to_owned(),
+            Verdict::Refresh => "refresh".to_owned(),
+            Verdict::Stamp { kind, prev: None } => kind.to_string(),
+            Verdict::Stamp { kind, prev: Some(prev) } => format!("{kind} {}", one_or_two(prev)),
+        }
+    }
+
+    #[test]
+    fn every_observation_of_every_row_has_its_verdict() {
+        // What was seen before, what is seen now, and what becomes of it with the digest before.
+        let table = [
+            ("", "file", "created"),
+            ("", "link", "symlink"),
+            ("", "too_large", "skipped"),
+            ("", "unreadable", "skipped"),
+            ("", "ignored", "nothing"),
+            ("", "unstable", "unstable"),
+            ("", "gone", "nothing"),
+            ("file", "file", "nothing"),
+            ("file", "touched", "refresh"),
+            ("file", "racy", "refresh"),
+            ("racy", "file", "refresh"),
+            ("file", "chmod", "attributes one"),
+            ("file", "file2", "modified one"),
+            ("file2", "file", "modified two"),
+            ("file", "link", "symlink one"),
+            ("file", "too_large", "skipped one"),
+            ("file", "unreadable", "skipped one"),
+            ("file", "ignored", "skipped one"),
+            ("file", "unstable", "unstable one"),
+            ("file", "gone", "deleted one"),
+            ("link", "link", "nothing"),
+            ("link", "link2", "symlink"),
+            ("link", "file", "created"),
+            ("link", "gone", "deleted"),
+            ("file unstable", "unstable", "nothing"),
+            ("file unstable", "touched", "modified one"),
+            ("file unstable", "file2", "modified one"),
+            ("file unstable", "gone", "deleted one"),
+            ("unstable", "file", "created"),
+            ("unstable", "gone", "deleted"),
+            ("file unreadable", "unreadable", "nothing"),
+            ("file unreadable", "too_large", "skipped one"),
+            ("file unreadable", "file", "modified one"),
+            ("too_large", "too_large", "nothing"),
+            ("too_large", "file", "created"),
+            ("file ignored", "ignored", "nothing"),
+            ("file ignored", "file", "modified one"),
+            ("file ignored", "gone", "deleted one"),
+            ("file gone", "gone", "nothing"),
+            ("file gone", "ignored", "nothing"),
+            ("file gone", "file", "created"),
+            ("file gone", "link", "symlink"),
+        ];
+        for (before, now, expected) in table {
+            let verdict = decide(row_after(before).as_ref(), None, &what(now));
+            assert_eq!(told(verdict), expected, "{before:?} then {now:?}");
+        }
+    }
+
+    #[test]
+    fn a_rename_needs_a_content_under_the_old_path() {
+        let table = [
+            ("file", "", "renamed one"),
+            ("file", "file2", "renamed one"),
+            ("file unstable", "", "renamed one"),
+            ("file gone", "", "created"),
+            ("file gone", "file", "nothing"),
+            ("link", "", "created"),
+            ("", "", "created"),
+        ];
+        for (old, here, expected) in table {
+            let (old_row, row) = (row_after(old), row_after(here));
+            let verdict = decide(row.as_ref(), old_row.as_ref(), &what("moved"));
+            assert_eq!(told(verdict), expected, "{old:?} to {here:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_stat_that_proves_something_is_steady() {
+        let steady = ["file", "link"];
+        let unsure = [
+            "racy",
+            "unstable",
+            "unreadable",
+            "ignored",
+            "too_large",
+            "file gone",
+            "file unstable",
+        ];
+        assert!(steady.iter().all(|seen| row_after(seen).is_some_and(|row| row.is_steady())));
+        assert!(unsure.iter().all(|seen| row_after(seen).is_some_and(|row| !row.is_steady())));
+    }
+}

@@ -20,6 +20,8 @@ mod postgres;
 mod rooted;
 mod settle;
 mod spool;
+mod spool_golden;
+mod spool_model;
 mod store;
 mod support;
 mod sync;
