@@ -141,14 +141,27 @@ impl Members {
     }
 
     fn digest(&mut self, key: &str, digest: Option<&Digest>) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         if let Some(digest) = digest {
-            self.display(key, digest);
+            self.key(key);
+            self.0.push(b'"');
+            self.0.extend(
+                digest
+                    .as_bytes()
+                    .iter()
+                    .flat_map(|byte| [byte >> 4, byte & 15])
+                    .map(|half| DIGITS[usize::from(half)]),
+            );
+            self.0.push(b'"');
         }
     }
 
     fn time(&mut self, key: &str, time: Option<Timestamp>) {
         if let Some(time) = time {
-            self.display(key, time);
+            self.key(key);
+            self.0.push(b'"');
+            self.0.extend_from_slice(&time.to_rfc3339());
+            self.0.push(b'"');
         }
     }
 

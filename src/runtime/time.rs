@@ -35,10 +35,51 @@ impl Timestamp {
         Duration::from_nanos(if nanos < 0 { 0 } else { nanos.unsigned_abs() })
     }
 
+    /// RFC 3339 with nine digits and `Z`, of which every body holds two or three: written by hand,
+    /// since a first scan writes hundreds of thousands.
+    pub fn to_rfc3339(self) -> [u8; 30] {
+        let (days, nanos) = (self.0.div_euclid(DAY_NANOS), self.0.rem_euclid(DAY_NANOS));
+        let (year, month, day) = civil(days);
+        let seconds = nanos / 1_000_000_000;
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        digits(&mut text[0..4], year);
+        digits(&mut text[5..7], month);
+        digits(&mut text[8..10], day);
+        digits(&mut text[11..13], seconds / 3_600);
+        digits(&mut text[14..16], seconds / 60 % 60);
+        digits(&mut text[17..19], seconds % 60);
+        digits(&mut text[20..29], nanos % 1_000_000_000);
+        text
+    }
+
     /// Reads RFC 3339 as [`fmt::Display`] writes it, or with any offset and precision.
     pub fn parse(text: &str) -> Option<Self> {
         let time: jiff::Timestamp = text.parse().ok()?;
         i64::try_from(time.as_nanosecond()).ok().map(Self)
+    }
+}
+
+const DAY_NANOS: i64 = 86_400 * 1_000_000_000;
+
+/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar. Years
+/// are counted from March on, in eras of 400, so that the leap day is the last of its year.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let from_march_0 = days + 719_468;
+    let (era, day_of_era) = (from_march_0.div_euclid(146_097), from_march_0.rem_euclid(146_097));
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Writes a number that fits, with leading zeros.
+fn digits(place: &mut [u8], mut number: i64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
     }
 }
 
@@ -65,9 +106,8 @@ impl fmt::Display for Timestamp {
     /// Writes RFC 3339 with nine digits and `Z`: one spelling per instant, so bodies that hold it
     /// hash alike everywhere.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = jiff::Timestamp::from_nanosecond(i128::from(self.0))
-            .expect("every i64 of nanoseconds lies within jiff's years -9999 to 9999");
-        write!(out, "{time:.9}")
+        let text = self.to_rfc3339();
+        out.write_str(std::str::from_utf8(&text).expect("digits and marks are ASCII"))
     }
 }
 
@@ -87,6 +127,16 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_day_is_shown_as_jiff_shows_it() {
+        let days = i64::MAX / DAY_NANOS;
+        for day in -days..=days {
+            let nanos = day * DAY_NANOS + (day * 7_919_000_000_007).rem_euclid(DAY_NANOS);
+            let shown = jiff::Timestamp::from_nanosecond(i128::from(nanos)).expect("in range");
+            assert_eq!(Timestamp::from_nanos(nanos).to_string(), format!("{shown:.9}"));
+        }
+    }
 
     #[test]
     fn shows_nine_digits_and_reads_them_back() {

@@ -98,12 +98,18 @@ impl Known {
         self.print(key).is_some()
     }
 
-    /// What the memory becomes when the row of `path` goes from `before` to `after`.
-    pub(super) fn change(&self, path: &RepoPath, before: Option<&Row>, after: &Row) -> Change {
+    /// What the memory becomes when the row of `path`, whose key is given, goes from `before` to `after`.
+    pub(super) fn change(
+        &self,
+        key: u64,
+        path: &RepoPath,
+        before: Option<&Row>,
+        after: &Row,
+    ) -> Change {
         let joins = linked_inode(Some(after));
         let leaves = linked_inode(before).filter(|&old| Some(old) != joins);
         Change {
-            key: self.key(path),
+            key,
             print: self.print_of_row(after),
             joins: joins.map(|ino| (ino, path.clone())),
             leaves: leaves.map(|ino| (ino, path.clone())),

@@ -177,7 +177,8 @@ impl Session<'_> {
             let path = RepoPath::new(row.get_ref(0)?.as_blob()?)
                 .ok_or(rusqlite::Error::IntegralValueOutOfRange(0, 0))?;
             let placed = read_row(row, 1)?;
-            known.apply([known.change(&path, None, &placed.row)]);
+            let change = known.change(known.key(&path), &path, None, &placed.row);
+            known.apply([change]);
         }
         Ok(known)
     }

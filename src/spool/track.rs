@@ -138,37 +138,39 @@ impl Track {
         observation: Observation,
     ) -> Result<Option<Stamped>, SpoolError> {
         let Observation { path, seen, what } = observation;
-        let before = self.find(step, &path)?;
+        let key = self.known.key(&path);
+        let before = self.find(step, key, &path)?;
         let from = match &what {
             What::File { from: Some(old), .. } => {
-                self.find(step, old)?.map(|placed| (old.clone(), placed))
+                let old_key = self.known.key(old);
+                self.find(step, old_key, old)?.map(|placed| (old_key, old.clone(), placed))
             }
             _ => None,
         };
         let row = before.as_ref().map(|placed| &placed.row);
-        match decide(row, from.as_ref().map(|(_, placed)| &placed.row), &what) {
+        match decide(row, from.as_ref().map(|(.., placed)| &placed.row), &what) {
             Verdict::Nothing => Ok(None),
             Verdict::Refresh => {
                 let at = before.as_ref().expect("only what was known is refreshed").at;
                 let after = Placed { row: Row::after(row, &what), at };
-                self.put(step, &path, row, &after)?;
+                self.put(step, key, &path, row, &after)?;
                 Ok(None)
             }
             Verdict::Stamp { kind, prev } => {
                 let from = from.filter(|_| kind == Kind::Renamed);
                 let links = Links {
                     prev: before.as_ref().map(|placed| placed.at),
-                    from: from.as_ref().map(|(_, placed)| placed.at),
+                    from: from.as_ref().map(|(.., placed)| placed.at),
                 };
                 let after = Row::after(row, &what);
-                let old_path = from.as_ref().map(|(old, _)| old.clone());
+                let old_path = from.as_ref().map(|(_, old, _)| old.clone());
                 let fact = fact_of(kind, path.clone(), old_path, prev, what, seen);
                 let at = self.push(step, fact, links)?;
-                if let Some((old, Placed { row: moved, .. })) = &from {
+                if let Some((old_key, old, Placed { row: moved, .. })) = &from {
                     let gone = Placed { row: Row::after(Some(moved), &What::Gone), at };
-                    self.put(step, old, Some(moved), &gone)?;
+                    self.put(step, *old_key, old, Some(moved), &gone)?;
                 }
-                self.put(step, &path, row, &Placed { row: after, at })?;
+                self.put(step, key, &path, row, &Placed { row: after, at })?;
                 Ok(Some(Stamped { seq: at.seq, kind, path: Some(path) }))
             }
         }
@@ -213,8 +215,12 @@ impl Track {
 
     /// The row of a path as this transaction sees it. A path that memory does not know costs no
     /// query: in a first scan that is every path.
-    fn find(&self, step: &mut Step<'_, '_>, path: &RepoPath) -> Result<Option<Placed>, SpoolError> {
-        let key = self.known.key(path);
+    fn find(
+        &self,
+        step: &mut Step<'_, '_>,
+        key: u64,
+        path: &RepoPath,
+    ) -> Result<Option<Placed>, SpoolError> {
         if !self.known.has_row(key) && !self.written.contains(&key) {
             return Ok(None);
         }
@@ -224,6 +230,7 @@ impl Track {
     fn put(
         &mut self,
         step: &mut Step<'_, '_>,
+        key: u64,
         path: &RepoPath,
         before: Option<&Row>,
         after: &Placed,
@@ -231,7 +238,7 @@ impl Track {
         step.statements
             .put_file(self.repo, path, after)
             .map_err(step.blame.on("write the file index"))?;
-        let change = self.known.change(path, before, &after.row);
+        let change = self.known.change(key, path, before, &after.row);
         self.written.insert(change.key);
         self.changes.push(change);
         Ok(())
