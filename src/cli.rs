@@ -14,6 +14,7 @@ mod log;
 pub mod migrate;
 mod place;
 mod progress;
+mod run;
 mod service;
 mod shell;
 mod status;
@@ -41,6 +42,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Watch repos and stamp what changes, in the foreground
+    Run(run::Args),
     /// Make or renew the schema of the PostgreSQL database
     Migrate(migrate::Args),
     /// Say how the agent, its repos and its sinks are
@@ -81,6 +84,7 @@ impl Cli {
     pub fn dispatch(self) -> anyhow::Result<Exit> {
         let shell = Shell::new(self.global);
         match self.command {
+            Command::Run(args) => run::run(&shell, args),
             Command::Migrate(args) => migrate::dispatch(&shell, &args),
             Command::Status(args) => status::run(&shell, &args),
             Command::Log(args) => log::log(&shell, &args),

@@ -29,7 +29,7 @@ use crate::repo::policy::User;
 use crate::runtime::telemetry;
 use crate::sink::kafka;
 use crate::sync::reach;
-use crate::{agent, hash, settle, spool, store, sync, watch};
+use crate::{agent, hash, spool, store, sync, watch};
 
 /// What flags say about the config.
 #[derive(Clone, Debug, Default)]
@@ -286,18 +286,20 @@ impl Config {
 
     /// What the user says of one repo, as the limits of what the repo says of itself.
     pub fn user(&self, repo: &RepoConfig) -> User {
-        let watch = &self.watch;
-        User {
-            name: repo.name.clone(),
-            settle: settle::Config {
-                settle: watch.settle,
-                settle_after_close: watch.settle_after_close,
-                settle_max: watch.settle_max,
-                ..settle::Config::default()
-            },
-            exclude: repo.exclude.clone(),
-            include: repo.include.clone(),
-            max_file_size: repo.max_file_size.unwrap_or(self.hash.max_file_size),
+        agent::user(repo, &self.watch, self.hash.max_file_size)
+    }
+
+    /// What the agent is built from.
+    pub fn stages(&self, greet: bool) -> agent::Stages {
+        agent::Stages {
+            agent: self.agent.clone(),
+            watch: self.watch.clone(),
+            hash: self.hash.clone(),
+            spool: self.spool.clone(),
+            sync: self.sync.clone(),
+            postgres: self.postgres.clone(),
+            kafka: self.kafka.clone(),
+            greet,
         }
     }
 

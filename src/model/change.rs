@@ -120,9 +120,9 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether something is there.
+    /// Whether something is there that is covered.
     pub fn is_present(&self) -> bool {
-        self.state != State::Deleted
+        !matches!(self.state, State::Deleted | State::Skipped(SkipReason::Ignored))
     }
 
     /// The digest of the last known content of what is there.

@@ -14,6 +14,7 @@ mod list;
 mod resolve;
 mod stat;
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -80,6 +81,21 @@ pub enum Presence {
     NotADirectory,
     /// Unknown: the path cannot be looked up (permission, input or output error).
     Unreachable,
+}
+
+impl fmt::Display for Presence {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Same => "is there",
+            Self::Missing => "was removed; it is watched for",
+            Self::Moved => "was moved away; it is watched for",
+            Self::Replaced => "was replaced by another directory",
+            Self::OtherFilesystem => "is on another file system now",
+            Self::Symlink => "was replaced by a symbolic link; name the directory that it leads to",
+            Self::NotADirectory => "is no directory any more; name the directory of the repo",
+            Self::Unreachable => "cannot be looked at; give the agent's user read access",
+        })
+    }
 }
 
 impl Root {

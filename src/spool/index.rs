@@ -18,7 +18,7 @@ use crate::runtime::rooted::{FileKind, Stat};
 
 /// The print of a row whose stat proves nothing.
 const UNSURE: u64 = 0;
-/// The print of a row of a deleted path.
+/// The print of a row of a path that is deleted, or not covered any more.
 const DELETED: u64 = 1;
 
 /// How a stat compares with what was stamped.
@@ -130,7 +130,7 @@ impl Known {
 
     fn print_of_row(&self, row: &Row) -> u64 {
         match (row.state, row.mark) {
-            (State::Deleted, _) => DELETED,
+            _ if !row.is_present() => DELETED,
             (state, Some(mark)) if row.is_steady() => self.print_of(&mark, file_kind(state)),
             _ => UNSURE,
         }

@@ -41,7 +41,7 @@ pub const GIT_ENTRY: &[u8] = b".git";
 
 /// What a filter is built from beside the rule files of directories; patterns are written as in a
 /// `.gitignore` at the root.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// The user's own `exclude`: the strongest word.
     pub exclude: Vec<String>,

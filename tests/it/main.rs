@@ -7,6 +7,7 @@
     reason = "all of this crate is tests, also what is not itself a #[test]"
 )]
 
+mod agent;
 mod architecture;
 mod bed;
 mod cli;
@@ -28,5 +29,4 @@ mod sync;
 mod sync_kafka;
 mod sync_postgres;
 mod trust;
-#[cfg(target_os = "linux")]
 mod watch_kernel;

@@ -1,0 +1,217 @@
+//! Answers: what the control socket is told. Status is answered at once; whoever waits for a scan or
+//! a sync is answered when it is done, and keeps nobody else waiting.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::Tracked;
+use super::tracker::Command;
+use crate::control::{self, Call, Listener, Reply, Request};
+use crate::model::status::{
+    AgentState, ReachState, RepoState, RepoStatus, SCHEMA, SinkStatus, SpoolStatus, Status,
+};
+use crate::runtime::supervisor::Supervisor;
+use crate::spool::{Reader, Spool, SpoolError};
+use crate::sync;
+
+/// Calls that may wait to be looked at; the socket makes a further caller wait.
+const CALLS_MAX: usize = 64;
+
+/// What answers are made from.
+pub(super) struct Answers {
+    pub(super) started: Instant,
+    pub(super) repos: Vec<Tracked>,
+    pub(super) sinks: Vec<sync::Handle>,
+    pub(super) reader: Reader,
+    pub(super) spool: Spool,
+}
+
+pub(super) fn start(answers: Answers, listener: Listener, supervisor: &mut Supervisor) {
+    let (sender, calls) = mpsc::channel(CALLS_MAX);
+    supervisor.spawn("control socket", control::serve(listener, sender, supervisor.token()));
+    supervisor.spawn("answers", answers.run(calls));
+}
+
+impl Answers {
+    /// Answers until the socket is closed.
+    async fn run(self, mut calls: mpsc::Receiver<Call>) -> Result<(), Infallible> {
+        let mut waiting = JoinSet::new();
+        while let Some((request, reply)) = calls.recv().await {
+            match request {
+                Request::Status => drop(reply.send(self.status())),
+                Request::Scan { repo } => self.scan(repo, reply, &mut waiting),
+                Request::Sync { timeout_ms } => self.sync(timeout_ms, reply, &mut waiting),
+                Request::DlqRetry { sink, stream, seq } => match self.sink(&sink) {
+                    Ok(handle) => answer(&mut waiting, reply, async move {
+                        done(handle.retry_dead(stream, seq).await)
+                    }),
+                    Err(refusal) => drop(reply.send(refusal)),
+                },
+                Request::Forget { sink } => self.forget(&sink, reply, &mut waiting),
+                Request::Reload => drop(reply.send(self.tell_all(|| Command::Reload))),
+            }
+            // Finished answers are let go of; none of them fails.
+            while waiting.try_join_next().is_some() {}
+        }
+        Ok(())
+    }
+
+    fn scan(&self, repo: Option<String>, reply: oneshot::Sender<Reply>, waiting: &mut JoinSet<()>) {
+        let chosen: Vec<&Tracked> = self
+            .repos
+            .iter()
+            .filter(|tracked| repo.as_ref().is_none_or(|name| *name == tracked.config.name))
+            .collect();
+        if chosen.is_empty() {
+            let reason = match repo {
+                Some(name) => format!("there is no repo {name:?}; `stampd status` lists them"),
+                None => "no repo is configured; add a [[repo]] section".to_owned(),
+            };
+            return drop(reply.send(Reply::Refused { reason }));
+        }
+        let mut scans = Vec::new();
+        for tracked in chosen {
+            let (done, outcome) = oneshot::channel();
+            tracked.mailbox.send(Command::Scan(done));
+            scans.push((tracked.config.name.clone(), tracked.view.clone(), outcome));
+        }
+        answer(waiting, reply, async move {
+            for (name, view, outcome) in scans {
+                // A tracker that ends or is too busy drops its end.
+                if outcome.await.is_err() {
+                    return Reply::Unfinished { reason: format!("{name}: the agent is stopping") };
+                }
+                let shown = view.snapshot();
+                if shown.state == RepoState::Absent {
+                    let reason = shown.reason.unwrap_or_default();
+                    return Reply::Unfinished { reason: format!("{name} is absent: {reason}") };
+                }
+            }
+            Reply::Done
+        });
+    }
+
+    fn sync(
+        &self,
+        timeout_ms: Option<u64>,
+        reply: oneshot::Sender<Reply>,
+        waiting: &mut JoinSet<()>,
+    ) {
+        let sinks = self.sinks.clone();
+        let deadline = timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        answer(waiting, reply, async move {
+            // One after the other waits no longer than all at once: they deliver meanwhile.
+            let mut unfinished = Vec::new();
+            for sink in &sinks {
+                let outcome = sink.wait_confirmed(deadline).await;
+                unfinished.extend(outcome.err().map(|why| format!("{}: {why}", sink.name())));
+            }
+            match unfinished.is_empty() {
+                true => Reply::Done,
+                false => Reply::Unfinished { reason: unfinished.join("; ") },
+            }
+        });
+    }
+
+    fn forget(&self, sink: &str, reply: oneshot::Sender<Reply>, waiting: &mut JoinSet<()>) {
+        if self.sink(sink).is_ok() {
+            let reason = format!("{sink} is in use; remove [{sink}] from the config first");
+            return drop(reply.send(Reply::Refused { reason }));
+        }
+        let receipt = self.spool.forget(sink);
+        answer(waiting, reply, async move { done(receipt.await) });
+    }
+
+    fn sink(&self, name: &str) -> Result<sync::Handle, Reply> {
+        self.sinks.iter().find(|sink| sink.name() == name).cloned().ok_or_else(|| Reply::Refused {
+            reason: format!(
+                "the sink {name:?} is not in use; `stampd status` lists those that are"
+            ),
+        })
+    }
+
+    fn tell_all(&self, command: impl Fn() -> Command) -> Reply {
+        let told = self.repos.iter().all(|repo| repo.mailbox.send(command()));
+        let busy = || Reply::Unfinished { reason: "the agent is busy; try again".to_owned() };
+        if told { Reply::Done } else { busy() }
+    }
+
+    fn status(&self) -> Reply {
+        match self.try_status() {
+            Ok(status) => Reply::Status(Box::new(status)),
+            Err(error) => Reply::Unfinished { reason: format!("failed to {error}") },
+        }
+    }
+
+    fn try_status(&self) -> Result<Status, SpoolError> {
+        let repos = self.repo_statuses()?;
+        let sinks: Vec<SinkStatus> = self.sinks.iter().map(sync::Handle::status).collect();
+        let totals = self.reader.totals()?;
+        Ok(Status {
+            schema: SCHEMA.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            state: state(&repos, &sinks),
+            uptime_s: self.started.elapsed().as_secs(),
+            repos,
+            sinks,
+            spool: SpoolStatus { stamps: totals.stamps, bytes: totals.bytes },
+        })
+    }
+
+    fn repo_statuses(&self) -> Result<Vec<RepoStatus>, SpoolError> {
+        let infos = self.reader.repos()?;
+        let status = |tracked: &Tracked| {
+            let shown = tracked.view.snapshot();
+            let info = infos.iter().find(|info| info.id == tracked.repo);
+            RepoStatus {
+                name: tracked.config.name.clone(),
+                path: tracked.config.path.display().to_string(),
+                namespace: tracked.config.namespace.clone(),
+                state: shown.state,
+                reason: shown.reason,
+                files: shown.files,
+                pending: shown.pending,
+                stamps: info.map_or(0, |info| info.stamps),
+                last_change: info.and_then(|info| info.last_change),
+                coverage: shown.coverage,
+            }
+        };
+        Ok(self.repos.iter().map(status).collect())
+    }
+}
+
+/// The worst of the parts; a sink that is offline is no part of it.
+fn state(repos: &[RepoStatus], sinks: &[SinkStatus]) -> AgentState {
+    let of_repo = |repo: &RepoStatus| match repo.state {
+        RepoState::Starting => AgentState::Starting,
+        RepoState::Watching => AgentState::Healthy,
+        RepoState::Degraded | RepoState::Absent => AgentState::Degraded,
+    };
+    let of_sink = |sink: &SinkStatus| match sink.state {
+        ReachState::Parked => AgentState::Parked,
+        _ => AgentState::Healthy,
+    };
+    let parts = repos.iter().map(of_repo).chain(sinks.iter().map(of_sink));
+    parts.max().unwrap_or(AgentState::Healthy)
+}
+
+fn answer(
+    waiting: &mut JoinSet<()>,
+    reply: oneshot::Sender<Reply>,
+    work: impl Future<Output = Reply> + Send + 'static,
+) {
+    waiting.spawn(async move {
+        // Whoever hung up meanwhile needs no answer.
+        let _ = reply.send(work.await);
+    });
+}
+
+fn done<T, E: std::error::Error>(outcome: Result<T, E>) -> Reply {
+    match outcome {
+        Ok(_) => Reply::Done,
+        Err(error) => Reply::Refused { reason: format!("failed to {error}") },
+    }
+}

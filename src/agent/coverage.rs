@@ -1,0 +1,194 @@
+//! Coverage: which gaps there are in what the agent sees of a repo, and since when.
+//!
+//! Pure. The tracker reports gaps as they open and close; what comes back is what the stream must
+//! record about it.
+
+use std::time::{Duration, Instant};
+
+use crate::model::stamp::Detail;
+use crate::model::status::RepoState;
+use crate::runtime::time::Timestamp;
+
+/// The first wait after a repair that was overtaken by another overflow; it doubles up to the last.
+const REPAIR_WAIT_FIRST: Duration = Duration::from_secs(1);
+const REPAIR_WAIT_LAST: Duration = Duration::from_secs(300);
+
+/// A reason for not seeing everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cause {
+    /// The root is not there, or is not what it was.
+    Root,
+    /// The kernel dropped events.
+    Overflow,
+    /// The spool takes no more.
+    SpoolFull,
+    /// The kernel's watch limit is reached.
+    WatchLimit,
+}
+
+/// A gap in what is seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Gap {
+    cause: Cause,
+    since: Timestamp,
+    reason: String,
+}
+
+/// The gaps of one repo.
+#[derive(Debug, Default)]
+pub(super) struct Gaps {
+    open: Vec<Gap>,
+    repair: Repair,
+}
+
+/// The repair of an overflow: a walk of everything.
+#[derive(Debug, Default)]
+struct Repair {
+    stage: Stage,
+    /// The wait after the last repair that was overtaken.
+    wait: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    None,
+    Due(Instant),
+    Running {
+        /// Whether events were lost since it began: what it saw may be stale.
+        overtaken: bool,
+    },
+}
+
+impl Gaps {
+    /// Opens a gap, or gives an open one of the same cause its newer reason. Returns what the
+    /// stream must record, which is nothing when the gap was open.
+    pub(super) fn open(
+        &mut self,
+        cause: Cause,
+        since: Timestamp,
+        reason: String,
+    ) -> Option<Detail> {
+        if let Some(gap) = self.open.iter_mut().find(|gap| gap.cause == cause) {
+            gap.reason = reason;
+            return None;
+        }
+        let detail =
+            Detail { reason: Some(reason.clone()), since: Some(since), ..Detail::default() };
+        self.open.push(Gap { cause, since, reason });
+        self.open.sort_by_key(|gap| gap.cause);
+        Some(detail)
+    }
+
+    /// Closes a gap. Returns what the stream must record: the whole interval.
+    pub(super) fn close(&mut self, cause: Cause, until: Timestamp) -> Option<Detail> {
+        let index = self.open.iter().position(|gap| gap.cause == cause)?;
+        let gap = self.open.remove(index);
+        Some(Detail {
+            reason: Some(format!("restored: {}", gap.reason)),
+            since: Some(gap.since),
+            until: Some(until),
+            ..Detail::default()
+        })
+    }
+
+    /// The state these gaps amount to, and the worst one's reason.
+    pub(super) fn state(&self) -> (RepoState, Option<String>) {
+        match self.open.first() {
+            None => (RepoState::Watching, None),
+            Some(gap) if gap.cause == Cause::Root => (RepoState::Absent, Some(gap.reason.clone())),
+            Some(gap) => (RepoState::Degraded, Some(gap.reason.clone())),
+        }
+    }
+
+    /// Notes that events were lost: a repair is due at once, or, if one is running, after it and a
+    /// wait, so that repairs cannot feed on the overflows they cause.
+    pub(super) fn overflowed(&mut self, now: Instant) {
+        self.repair.stage = match self.repair.stage {
+            Stage::None => Stage::Due(now),
+            due @ Stage::Due(_) => due,
+            Stage::Running { .. } => Stage::Running { overtaken: true },
+        };
+    }
+
+    /// Has everything compared again after `wait`, unless that is due already.
+    pub(super) fn repair_in(&mut self, now: Instant, wait: Duration) {
+        if self.repair.stage == Stage::None {
+            self.repair.stage = Stage::Due(now + wait);
+        }
+    }
+
+    /// When the next repair is due.
+    pub(super) fn repair_due(&self) -> Option<Instant> {
+        match self.repair.stage {
+            Stage::Due(due) => Some(due),
+            Stage::None | Stage::Running { .. } => None,
+        }
+    }
+
+    /// Notes that a repair begins: overflows from here on overtake it.
+    pub(super) fn repair_began(&mut self) {
+        self.repair.stage = Stage::Running { overtaken: false };
+    }
+
+    /// Notes that a repair ended. Returns whether everything is seen again.
+    pub(super) fn repair_ended(&mut self, now: Instant) -> bool {
+        if self.repair.stage == (Stage::Running { overtaken: true }) {
+            let doubled = self.repair.wait.map_or(REPAIR_WAIT_FIRST, |wait| wait * 2);
+            let wait = doubled.min(REPAIR_WAIT_LAST);
+            self.repair = Repair { stage: Stage::Due(now + wait), wait: Some(wait) };
+            return false;
+        }
+        self.repair = Repair::default();
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn a_gap_is_recorded_when_it_opens_and_as_an_interval_when_it_closes() {
+        let mut gaps = Gaps::default();
+        let opened = gaps.open(Cause::Overflow, at(5), "lost".into()).expect("recorded");
+        assert_eq!((opened.since, opened.until), (Some(at(5)), None));
+        assert_eq!(gaps.open(Cause::Overflow, at(6), "lost again".into()), None);
+        assert_eq!(gaps.state(), (RepoState::Degraded, Some("lost again".into())));
+        let closed = gaps.close(Cause::Overflow, at(9)).expect("recorded");
+        assert_eq!((closed.since, closed.until), (Some(at(5)), Some(at(9))));
+        assert_eq!(gaps.close(Cause::Overflow, at(9)), None);
+        assert_eq!(gaps.state(), (RepoState::Watching, None));
+    }
+
+    #[test]
+    fn an_absent_root_outweighs_other_gaps() {
+        let mut gaps = Gaps::default();
+        gaps.open(Cause::WatchLimit, at(1), "limit".into());
+        gaps.open(Cause::Root, at(2), "gone".into());
+        assert_eq!(gaps.state(), (RepoState::Absent, Some("gone".into())));
+    }
+
+    #[test]
+    fn a_repair_that_is_overtaken_waits_longer_each_time() {
+        let start = Instant::now();
+        let mut gaps = Gaps::default();
+        gaps.overflowed(start);
+        assert_eq!(gaps.repair_due(), Some(start));
+        for wait in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
+            gaps.repair_began();
+            assert_eq!(gaps.repair_due(), None);
+            gaps.overflowed(start);
+            assert!(!gaps.repair_ended(start));
+            assert_eq!(gaps.repair_due(), Some(start + Duration::from_secs(wait)));
+        }
+        gaps.repair_began();
+        assert!(gaps.repair_ended(start));
+        gaps.overflowed(start);
+        assert_eq!(gaps.repair_due(), Some(start));
+    }
+}

@@ -1,0 +1,245 @@
+//! The tracker: one thread per repo that finds out what changed and hands it to the spool.
+//!
+//! It takes hints from the watch, lets paths settle, walks what must be compared, and examines what
+//! differs. It is the only one that appends for its repo, so two observations of a path reach the
+//! spool in the order in which they were made. It never blocks on a large file: those are read
+//! beside it, one path in at most one place.
+
+mod due;
+mod hints;
+mod inbox;
+mod lane;
+mod retry;
+mod root;
+mod rules;
+mod walks;
+mod work;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use self::inbox::Inbox;
+pub(super) use self::inbox::{Command, Mailbox};
+use self::lane::Lane;
+use self::retry::Retries;
+use self::root::Sight;
+use self::walks::Walks;
+use super::RepoConfig;
+use super::coverage::{Cause, Gaps};
+use super::view::View;
+use crate::hash::Hasher;
+use crate::model::stamp::{Detail, Git, Kind};
+use crate::repo::git::{GitDir, IndexLook};
+use crate::repo::policy::{Effective, User};
+use crate::repo::trust::Store;
+use crate::runtime::clock::Clock;
+use crate::scan::examine::Candidate;
+use crate::settle::Settle;
+use crate::spool::{Appended, Reader, Receipt, Repo, SpoolError};
+use crate::watch::{self, filter::Tracked};
+
+/// How often a full spool is tried again.
+const ROOM_CHECK_EVERY: Duration = Duration::from_mins(1);
+
+/// How long a stop goes on hashing what was already found.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
+
+/// What a tracker is made of.
+pub(super) struct Parts {
+    /// The repo, as the user's config has it.
+    pub(super) config: RepoConfig,
+    /// What the user allows the repo's own config.
+    pub(super) user: User,
+    /// How it is watched.
+    pub(super) watch: watch::Config,
+    /// Where its stamps go.
+    pub(super) repo: Repo,
+    /// Where the index is read.
+    pub(super) reader: Reader,
+    /// What reads files, with its threads; shared by all repos.
+    pub(super) hasher: Hasher,
+    /// The time of day.
+    pub(super) clock: Clock,
+    /// Where its state is shown.
+    pub(super) view: View,
+    /// What a person has trusted.
+    pub(super) trust: Store,
+    /// Absolute paths that are left out: our own directories, other configured repos.
+    pub(super) left_out: Vec<std::path::PathBuf>,
+    /// Set when the tracker ends: reads in progress give up at their next window.
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+/// Where git stood when it was last looked at.
+#[derive(Default)]
+struct Standing {
+    dir: Option<GitDir>,
+    index: Option<IndexLook>,
+    tracked: Arc<Tracked>,
+    context: Option<Git>,
+}
+
+/// Someone who waits for a comparison with the disk to be durable.
+type Waiter = oneshot::Sender<()>;
+
+/// The tracker of one repo.
+pub(super) struct Tracker {
+    parts: Parts,
+    inbox: Inbox,
+    /// The root and its watches, while the root is there.
+    sight: Option<Sight>,
+    effective: Effective,
+    git: Standing,
+    settle: Settle,
+    walks: Walks,
+    /// Differences to be examined, in the order they were found.
+    queue: std::collections::VecDeque<Candidate>,
+    lane: Lane,
+    retries: Retries,
+    gaps: Gaps,
+    /// Receipts of what was appended and is not known to be durable yet.
+    receipts: Vec<Receipt<Appended>>,
+    /// How many observations they stand for.
+    unconfirmed: u64,
+    /// The watch of a root that is gone: it also watches the place where the root is expected.
+    lost: Option<watch::Watch>,
+    /// What is wrong with the repo's own config.
+    repo_file_reason: Option<String>,
+    stopping: bool,
+    /// Whether everything has been compared with the disk once since the start.
+    compared: bool,
+    /// Whether a walk of everything has ended and what it found is not durable yet.
+    ending: bool,
+    /// Whose walk has ended, and who now wait for what it found to be durable.
+    waiting: Vec<Waiter>,
+}
+
+impl Tracker {
+    /// Makes a tracker and the mailbox through which it is spoken to.
+    pub(super) fn new(parts: Parts) -> (Self, Mailbox) {
+        let (inbox, mailbox) = inbox::pair();
+        let effective = Effective::of_user(&parts.user);
+        let tracker = Self {
+            settle: Settle::new(effective.settle.clone()),
+            effective,
+            git: Standing::default(),
+            inbox,
+            sight: None,
+            walks: Walks::new(parts.watch.audit_every),
+            queue: std::collections::VecDeque::new(),
+            lane: Lane::new(),
+            retries: Retries::default(),
+            gaps: Gaps::default(),
+            receipts: Vec::new(),
+            unconfirmed: 0,
+            lost: None,
+            repo_file_reason: None,
+            stopping: false,
+            compared: false,
+            ending: false,
+            waiting: Vec::new(),
+            parts,
+        };
+        (tracker, mailbox)
+    }
+
+    /// Tracks until the mailbox is closed or told to stop, then flushes and takes leave.
+    ///
+    /// # Errors
+    /// When the spool fails: nothing can be made durable, so the agent must end and start again.
+    pub(super) fn run(mut self) -> Result<(), SpoolError> {
+        self.begin()?;
+        while !self.stopping {
+            self.take_messages()?;
+            self.take_hints()?;
+            self.examine_due()?;
+            self.show();
+            if self.work_on() || self.walk_on()? {
+                continue;
+            }
+            self.rest()?;
+        }
+        self.end()
+    }
+
+    fn begin(&mut self) -> Result<(), SpoolError> {
+        let since = self.parts.repo.previous_commit();
+        let detail = Detail { since, ..Detail::default() };
+        self.append_life(Kind::Started, detail);
+        self.find_root()
+    }
+
+    /// Nothing is left to do at once: makes everything durable, answers who waits, and sleeps until
+    /// a message, a hint or the next deadline.
+    fn rest(&mut self) -> Result<(), SpoolError> {
+        self.await_durable()?;
+        if self.lane.is_empty() && !self.retries.any_soon() {
+            self.compared |= std::mem::take(&mut self.ending);
+            for waiter in self.waiting.drain(..) {
+                // Whoever gave up waiting no longer needs to know.
+                let _ = waiter.send(());
+            }
+        }
+        self.show();
+        let deadline = self.next_deadline();
+        self.inbox.wait(self.lane.finished(), deadline);
+        Ok(())
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        [
+            self.settle.next_deadline(),
+            self.retries.next_deadline(),
+            self.walks.next_deadline(),
+            self.gaps.repair_due(),
+            self.sight.is_none().then(|| self.walks.root_check_due()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Waits until everything appended so far is durable. What a full spool refused still differs
+    /// from the index: it is found again by the comparison that is due when there may be room.
+    fn await_durable(&mut self) -> Result<(), SpoolError> {
+        self.unconfirmed = 0;
+        let mut refusal = None;
+        for receipt in std::mem::take(&mut self.receipts) {
+            match receipt.wait() {
+                Ok(_) => {}
+                Err(full @ SpoolError::Full { .. }) => refusal = Some(full),
+                Err(error) => return Err(error),
+            }
+        }
+        self.note_room(refusal.as_ref());
+        Ok(())
+    }
+
+    /// A full spool is a gap in what is recorded. It cannot be recorded itself.
+    fn note_room(&mut self, refusal: Option<&SpoolError>) {
+        let now = self.parts.clock.now();
+        match refusal {
+            Some(full) => {
+                self.gaps.open(Cause::SpoolFull, now, full.to_string());
+                self.gaps.repair_in(Instant::now(), ROOM_CHECK_EVERY);
+            }
+            None => drop(self.gaps.close(Cause::SpoolFull, now)),
+        }
+    }
+
+    /// Stops in order: no more hints, what was settling is examined as it is now, and the stream
+    /// records that it ended on purpose. What there is no time for still differs from the index and
+    /// is found at the next start.
+    fn end(mut self) -> Result<(), SpoolError> {
+        let begun = Instant::now();
+        self.examine_settled(begun + self.parts.watch.settle_max)?;
+        while begun.elapsed() < FLUSH_MAX && self.work_on() {}
+        self.parts.stop.store(true, Ordering::Relaxed);
+        self.sight = None;
+        self.append_life(Kind::Stopped, Detail::default());
+        self.await_durable()
+    }
+}

@@ -1,0 +1,338 @@
+//! Walks: which parts of the repo are to be compared with the disk, why, and how fast.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::due::Hinted;
+use super::root::Sight;
+use super::{Tracker, Waiter};
+use crate::model::change::State;
+use crate::model::path::RepoPath;
+use crate::model::stamp::SkipReason;
+use crate::runtime::time::Timestamp;
+use crate::scan::examine::Candidate;
+use crate::scan::walk::{Difference, Ground, Step, Totals, Walk};
+use crate::spool::SpoolError;
+use crate::watch::filter::Filter;
+
+/// An audit compares this many directories, then rests: a few percent of one core.
+const AUDIT_DIRS: usize = 64;
+const AUDIT_REST: Duration = Duration::from_millis(50);
+
+/// How often directories without a watch are compared.
+const POLL_EVERY: Duration = Duration::from_secs(10);
+
+/// How often a root that is not there is looked for, beside the watch on what is above it.
+const ROOT_CHECK_EVERY: Duration = Duration::from_secs(5);
+
+/// Differences waiting to be examined beyond which a walk waits for them.
+const QUEUE_MAX: usize = 16_384;
+
+/// Why a walk is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// Someone waits for it, or it is the first: what differs is examined at once.
+    Compare,
+    /// Events were lost.
+    Repair,
+    /// The schedule asks for it; nobody is in a hurry.
+    Audit,
+    /// A part that appeared, became visible or had more hints than could be kept.
+    Subtree,
+    /// Directories without a watch.
+    Poll,
+}
+
+impl Purpose {
+    /// Whether directories that are armed are armed again: what appeared may be another directory of
+    /// the same path.
+    fn arms_anew(self) -> bool {
+        matches!(self, Self::Repair | Self::Subtree | Self::Poll)
+    }
+}
+
+struct Running {
+    walk: Walk,
+    purpose: Purpose,
+    waiters: Vec<Waiter>,
+    rests_until: Option<Instant>,
+}
+
+/// The walks that run or wait.
+pub(super) struct Walks {
+    running: Option<Running>,
+    /// A walk of everything that waits to begin, and who waits for it.
+    full: Option<(Purpose, Vec<Waiter>)>,
+    subtrees: BTreeSet<RepoPath>,
+    /// Directories that could not be watched.
+    pub(super) polled: BTreeSet<RepoPath>,
+    poll_due: Option<Instant>,
+    audit_every: Duration,
+    audit_due: Instant,
+    root_check_due: Instant,
+    /// What the last walk of everything counted.
+    pub(super) totals: Totals,
+}
+
+impl Walks {
+    pub(super) fn new(audit_every: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            running: None,
+            full: None,
+            subtrees: BTreeSet::new(),
+            polled: BTreeSet::new(),
+            poll_due: None,
+            audit_every,
+            audit_due: now + audit_every,
+            root_check_due: now + ROOT_CHECK_EVERY,
+            totals: Totals::default(),
+        }
+    }
+
+    /// Asks for everything to be compared.
+    pub(super) fn compare_all(&mut self, waiters: Vec<Waiter>) {
+        let (_, waiting) = self.full.get_or_insert((Purpose::Compare, Vec::new()));
+        waiting.extend(waiters);
+    }
+
+    /// Asks for these directories, and all below, to be compared.
+    pub(super) fn add_subtrees(&mut self, directories: impl IntoIterator<Item = RepoPath>) {
+        self.subtrees.extend(directories);
+    }
+
+    /// Notes that a directory cannot be watched.
+    pub(super) fn poll(&mut self, directory: RepoPath) {
+        self.polled.insert(directory);
+        self.poll_due.get_or_insert_with(|| Instant::now() + POLL_EVERY);
+    }
+
+    /// Forgets all that was asked of a root that is gone. Gives back who waited for it.
+    pub(super) fn clear(&mut self) -> Vec<Waiter> {
+        let mut waiters = self.running.take().map(|running| running.waiters).unwrap_or_default();
+        waiters.extend(self.full.take().map(|(_, waiters)| waiters).unwrap_or_default());
+        self.subtrees.clear();
+        self.polled.clear();
+        self.poll_due = None;
+        waiters
+    }
+
+    /// When a root that is not there is looked for again.
+    pub(super) fn root_check_due(&self) -> Instant {
+        self.root_check_due
+    }
+
+    /// Notes that it was looked for.
+    pub(super) fn root_checked(&mut self) {
+        self.root_check_due = Instant::now() + ROOT_CHECK_EVERY;
+    }
+
+    /// When the next walk begins or goes on.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let resting = self.running.as_ref().and_then(|running| running.rests_until);
+        resting.into_iter().chain(self.poll_due).chain([self.audit_due]).min()
+    }
+
+    /// The next walk to be made: subtrees first, since something appeared there.
+    fn next(&mut self, repair: bool, now: Instant, filter: &Filter) -> Option<Running> {
+        let (starts, purpose, waiters) = if !self.subtrees.is_empty() {
+            let starts = tops(std::mem::take(&mut self.subtrees));
+            (starts, Purpose::Subtree, Vec::new())
+        } else if repair {
+            let waiters = self.full.take().map(|(_, waiters)| waiters).unwrap_or_default();
+            (vec![RepoPath::root()], Purpose::Repair, waiters)
+        } else if let Some((purpose, waiters)) = self.full.take() {
+            (vec![RepoPath::root()], purpose, waiters)
+        } else if self.poll_due.is_some_and(|due| due <= now) {
+            self.poll_due = None;
+            (tops(std::mem::take(&mut self.polled)), Purpose::Poll, Vec::new())
+        } else if self.audit_due <= now {
+            self.audit_due = now + self.audit_every;
+            (vec![RepoPath::root()], Purpose::Audit, Vec::new())
+        } else {
+            return None;
+        };
+        Some(Running { walk: Walk::new(starts, filter), purpose, waiters, rests_until: None })
+    }
+}
+
+/// Of the directories, those that lie in no other of them.
+fn tops(directories: BTreeSet<RepoPath>) -> Vec<RepoPath> {
+    let all = directories.clone();
+    directories
+        .into_iter()
+        .filter(|path| {
+            !std::iter::successors(path.parent(), RepoPath::parent).any(|up| all.contains(&up))
+        })
+        .collect()
+}
+
+impl Tracker {
+    /// Compares everything and answers when what differs is durable.
+    pub(super) fn scan_for(&mut self, waiter: Waiter) {
+        if self.sight.is_some() {
+            self.walks.compare_all(vec![waiter]);
+        } else {
+            self.waiting.push(waiter);
+        }
+    }
+
+    /// Takes one step of the walk that runs or is next. `false` when there is nothing to do now.
+    pub(super) fn walk_on(&mut self) -> Result<bool, SpoolError> {
+        let now = Instant::now();
+        if self.sight.is_none() || self.queue.len() > QUEUE_MAX {
+            return Ok(false);
+        }
+        let Some(mut running) = self.walks.running.take().or_else(|| self.next_walk(now)) else {
+            return Ok(false);
+        };
+        if running.rests_until.is_some_and(|until| until > now) {
+            self.walks.running = Some(running);
+            return Ok(false);
+        }
+        if running.walk.is_done() {
+            self.end_walk(running)?;
+            return Ok(true);
+        }
+        let dirs_max = if running.purpose == Purpose::Audit { AUDIT_DIRS } else { usize::MAX };
+        let anew = running.purpose.arms_anew();
+        let step = self.step(&mut running.walk, dirs_max, anew);
+        self.take_step(step, running.purpose)?;
+        running.rests_until = (running.purpose == Purpose::Audit).then(|| now + AUDIT_REST);
+        self.walks.running = Some(running);
+        Ok(true)
+    }
+
+    fn next_walk(&mut self, now: Instant) -> Option<Running> {
+        let repair = self.gaps.repair_due().is_some_and(|due| due <= now);
+        let running = self.walks.next(repair, now, &self.sight.as_ref()?.filter)?;
+        if running.purpose == Purpose::Repair {
+            self.gaps.repair_began();
+        }
+        Some(running)
+    }
+
+    /// Walks directories that appeared, to the end and at once: they are to be armed before more
+    /// happens in them.
+    pub(super) fn walk_now(
+        &mut self,
+        starts: BTreeSet<RepoPath>,
+    ) -> Result<Vec<Difference>, SpoolError> {
+        let Some(sight) = &self.sight else { return Ok(Vec::new()) };
+        let mut walk = Walk::new(tops(starts), &sight.filter);
+        let mut differences = Vec::new();
+        while !walk.is_done() {
+            let step = self.step(&mut walk, usize::MAX, true);
+            self.note_unreadable(step.unreadable)?;
+            differences.extend(step.differences);
+        }
+        let unmet = self.unmet(&walk)?;
+        self.examine_paths(unmet)?;
+        Ok(differences)
+    }
+
+    fn step(&mut self, walk: &mut Walk, dirs_max: usize, anew: bool) -> Step {
+        let Some(Sight { root, dev, watch, filter, .. }) = &mut self.sight else {
+            return Step::default();
+        };
+        let ground = Ground {
+            root,
+            dev: *dev,
+            known: self.parts.repo.known(),
+            one_filesystem: self.parts.watch.one_filesystem,
+        };
+        let mut refused = Vec::new();
+        let step = self.parts.hasher.pool().install(|| {
+            walk.step(&ground, filter, dirs_max, |targets| {
+                refused = Sight::arm(watch, targets, anew)
+            })
+        });
+        for path in &step.nested {
+            watch.disarm(path);
+        }
+        for path in refused {
+            self.walks.poll(path);
+        }
+        step
+    }
+
+    fn take_step(&mut self, step: Step, purpose: Purpose) -> Result<(), SpoolError> {
+        self.note_unreadable(step.unreadable)?;
+        let seen = self.parts.clock.now();
+        for difference in step.differences {
+            let settles = !matches!(purpose, Purpose::Compare) && self.is_fresh(&difference, seen);
+            if settles {
+                self.settle_touched(&difference.path, seen);
+            } else {
+                self.queue.push_back(candidate(difference, seen));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it changed so recently that more is to be expected.
+    pub(super) fn is_fresh(&self, difference: &Difference, now: Timestamp) -> bool {
+        let stat = &difference.stat;
+        let changed = Timestamp::from_nanos(stat.mtime_ns.max(stat.ctime_ns));
+        now >= changed && now.since(changed) < self.effective.settle.settle
+    }
+
+    /// A directory that became unreadable deletes nothing: what the index has below it is looked at
+    /// path by path, and each is found to be out of sight.
+    fn note_unreadable(&mut self, directories: Vec<RepoPath>) -> Result<(), SpoolError> {
+        if directories.is_empty() {
+            return Ok(());
+        }
+        self.await_durable()?;
+        let seen = self.parts.clock.now();
+        for directory in directories {
+            let rows = self.parts.reader.rows_within(self.parts.repo.id(), &directory)?;
+            let seen_before = rows
+                .into_iter()
+                .filter(|(_, row)| row.state != State::Skipped(SkipReason::Unreadable))
+                .map(|(path, _)| Candidate { path, seen, size: 0, held: true });
+            self.queue.extend(seen_before);
+        }
+        Ok(())
+    }
+
+    fn end_walk(&mut self, running: Running) -> Result<(), SpoolError> {
+        let unmet = self.unmet(&running.walk)?;
+        self.examine_paths(unmet)?;
+        if running.walk.starts() == [RepoPath::root()] {
+            self.walks.totals = running.walk.totals();
+        }
+        if running.purpose == Purpose::Repair {
+            self.repair_ended();
+        }
+        self.ending |= running.walk.starts() == [RepoPath::root()];
+        self.waiting.extend(running.waiters);
+        self.note_watch_limit();
+        Ok(())
+    }
+
+    /// Rows below the walk's starts that it did not meet: gone, ignored or out of sight.
+    fn unmet(&mut self, walk: &Walk) -> Result<Vec<Hinted>, SpoolError> {
+        self.await_durable()?;
+        let known = self.parts.repo.known();
+        if walk.starts() == [RepoPath::root()] && walk.met_len() == known.len() {
+            return Ok(Vec::new());
+        }
+        let seen = self.parts.clock.now();
+        let mut unmet = Vec::new();
+        for start in walk.starts() {
+            for (path, _) in self.parts.reader.rows_within(self.parts.repo.id(), start)? {
+                if !walk.has_met(known.key(&path)) {
+                    unmet.push((path, seen));
+                }
+            }
+        }
+        Ok(unmet)
+    }
+}
+
+/// A difference as a candidate.
+pub(super) fn candidate(difference: Difference, seen: Timestamp) -> Candidate {
+    let Difference { path, stat } = difference;
+    Candidate { path, seen, size: stat.size, held: false }
+}

@@ -1,0 +1,119 @@
+//! Work: examines differences a chunk at a time and hands what was observed to the spool.
+
+use std::time::Instant;
+
+use rustc_hash::FxHashSet;
+
+use super::Tracker;
+use super::inbox::Command;
+use super::lane::{Finished, LARGE_BYTES};
+use crate::model::change::Observation;
+use crate::model::path::RepoPath;
+use crate::model::stamp::{Detail, Kind};
+use crate::scan::examine::{self, Candidate, Examined, Gone, Reading};
+use crate::spool::SpoolError;
+
+/// One chunk ends at this many files or bytes, whichever comes first: then hints are looked at.
+const CHUNK_FILES: usize = 2_048;
+const CHUNK_BYTES: u64 = 64 << 20;
+
+impl Tracker {
+    /// Takes commands and files that the lane has finished.
+    pub(super) fn take_messages(&mut self) -> Result<(), SpoolError> {
+        while let Ok(finished) = self.lane.finished().try_recv() {
+            self.take_finished(finished);
+        }
+        while !self.stopping
+            && let Some(command) = self.inbox.try_command()
+        {
+            match command {
+                Command::Scan(waiter) => self.scan_for(waiter),
+                Command::Reload => self.read_repo()?,
+                Command::Stop => self.stopping = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// Examines the next chunk of the queue. `false` when there is none.
+    pub(super) fn work_on(&mut self) -> bool {
+        if self.queue.is_empty() {
+            return false;
+        }
+        let mut bytes = 0;
+        let mut chunk = Vec::new();
+        while chunk.len() < CHUNK_FILES && bytes < CHUNK_BYTES {
+            let Some(candidate) = self.queue.pop_front() else { break };
+            if candidate.size >= LARGE_BYTES || self.lane.has(&candidate.path) {
+                self.lane.push(candidate);
+            } else {
+                bytes += candidate.size;
+                chunk.push(candidate);
+            }
+        }
+        self.start_lane();
+        self.examine(Vec::new(), chunk);
+        true
+    }
+
+    /// Examines a whole batch at once, so that renames in it are recognised.
+    pub(super) fn examine(&mut self, gone: Vec<Gone>, candidates: Vec<Candidate>) {
+        let Some(sight) = &self.sight else { return };
+        let reading = Reading {
+            root: &sight.root,
+            hasher: &self.parts.hasher,
+            max_file_size: self.effective.max_file_size,
+            stop: &self.parts.stop,
+        };
+        let examined = reading.examine(gone, candidates);
+        self.take_in(examined);
+    }
+
+    fn take_in(&mut self, examined: Examined) {
+        let now = Instant::now();
+        let unsettled: FxHashSet<RepoPath> =
+            examined.later.iter().map(|candidate| candidate.path.clone()).collect();
+        for observation in &examined.observations {
+            if !unsettled.contains(&observation.path) {
+                self.retries.settled(&observation.path);
+            }
+        }
+        for candidate in examined.again {
+            self.retries.soon(candidate, now);
+        }
+        for candidate in examined.later {
+            self.retries.later(candidate, now);
+        }
+        self.walks.add_subtrees(examined.directories);
+        self.append(examined.observations);
+    }
+
+    fn take_finished(&mut self, finished: Finished) {
+        let Finished { candidate, outcome } = finished;
+        if let Some(again) = self.lane.release(&candidate.path) {
+            self.queue.push_back(again);
+        }
+        self.start_lane();
+        self.take_in(examine::judge(candidate, outcome));
+    }
+
+    fn start_lane(&mut self) {
+        if let Some(sight) = &self.sight {
+            self.lane.start(&self.parts, &sight.root);
+        }
+    }
+
+    /// Hands observations to the spool; waits only while its queue is full.
+    pub(super) fn append(&mut self, observations: Vec<Observation>) {
+        if !observations.is_empty() {
+            self.unconfirmed += observations.len() as u64;
+            self.receipts.push(self.parts.repo.append(observations));
+        }
+    }
+
+    /// Records something of the stream's own life.
+    pub(super) fn append_life(&mut self, kind: Kind, detail: Detail) {
+        let seen = self.parts.clock.now();
+        self.receipts.push(self.parts.repo.life(kind, detail, seen));
+    }
+}

@@ -1,0 +1,51 @@
+//! Upkeep: what runs beside the pipeline. READY and the watchdog, and the purge of old bodies.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use super::Tracked;
+use super::view::View;
+use crate::runtime::clock::Clock;
+use crate::runtime::notify;
+use crate::runtime::supervisor::Supervisor;
+use crate::spool::{Spool, SpoolError};
+
+/// How often bodies that every sink has confirmed and retention lets go are purged.
+const PURGE_EVERY: Duration = Duration::from_hours(1);
+
+pub(super) fn start(repos: &[Tracked], spool: &Spool, clock: &Clock, supervisor: &mut Supervisor) {
+    let views = repos.iter().map(|repo| repo.view.clone()).collect();
+    let token = supervisor.token();
+    supervisor.spawn_short("ready notice", async move {
+        let ready = notify::ready_when(all_compared(views));
+        token.run_until_cancelled(ready).await;
+        Ok::<_, Infallible>(())
+    });
+    let token = supervisor.token();
+    supervisor.spawn("service manager", async move {
+        // Every long-lived part is supervised: that this task still runs says that all do.
+        notify::feed_watchdog(|| true, token).await;
+        notify::stopping();
+        Ok::<_, Infallible>(())
+    });
+    let (token, spool, clock) = (supervisor.token(), spool.clone(), clock.clone());
+    supervisor.spawn("retention", async move {
+        let purging = purge_forever(spool, clock);
+        token.run_until_cancelled_owned(purging).await.unwrap_or(Ok(()))
+    });
+}
+
+/// Returns when every repo has been compared with the disk once, or is not there to compare.
+pub(super) async fn all_compared(views: Vec<View>) {
+    for view in views {
+        view.compared().await;
+    }
+}
+
+async fn purge_forever(spool: Spool, clock: Clock) -> Result<(), SpoolError> {
+    loop {
+        tokio::time::sleep(PURGE_EVERY).await;
+        let purged = spool.purge(clock.now()).await?;
+        tracing::debug!(?purged, "retention applied");
+    }
+}

@@ -1,0 +1,289 @@
+//! Walking: arm, list, compare; a step at a time, so that the caller can attend to events between.
+//!
+//! A directory is opened, armed through the open descriptor and only then listed: whatever is made
+//! in it later raises an event, whatever was made before is in the list. Nothing is read by path,
+//! so a directory that is swapped for a link meanwhile leads nowhere.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use rayon::prelude::*;
+use rustc_hash::FxHashSet;
+
+use crate::model::path::RepoPath;
+use crate::runtime::rooted::{self, DirEntry, FileKind, Root, Stat};
+use crate::spool::{Known, Look};
+use crate::watch::filter::{self, DirFilter, DirRules, Filter, RULE_FILE_BYTES_MAX};
+
+/// Directories that one step opens at once: each is a file descriptor until the step ends.
+const DIRS_PER_STEP: usize = 256;
+
+/// What a walk compares with.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground<'a> {
+    /// The repo's root.
+    pub root: &'a Root,
+    /// The index's keys.
+    pub known: &'a Known,
+    /// The device that the root is on now.
+    pub dev: u64,
+    /// Whether other file systems below the root are left out.
+    pub one_filesystem: bool,
+}
+
+/// A walk in progress.
+#[derive(Debug)]
+pub struct Walk {
+    starts: Vec<RepoPath>,
+    /// Directories to come; the last is next, so that the walk goes down before it goes on and the
+    /// frontier stays small.
+    frontier: Vec<DirFilter>,
+    /// Index keys of what was met, to tell in the end what was not.
+    met: FxHashSet<u64>,
+    totals: Totals,
+}
+
+/// What a walk has counted so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Directories listed.
+    pub directories: u64,
+    /// Entries that are no directories and not excluded.
+    pub entries: u64,
+    /// Entries that rules, nesting or another file system keep out.
+    pub excluded: u64,
+    /// Directories that could not be read.
+    pub unreadable: u64,
+}
+
+/// A path whose stat is not the one the index has.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// The path.
+    pub path: RepoPath,
+    /// What the disk says now.
+    pub stat: Stat,
+}
+
+/// What one step found.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// Differences, in path order.
+    pub differences: Vec<Difference>,
+    /// Directories that are there but could not be opened or listed.
+    pub unreadable: Vec<RepoPath>,
+    /// Directories that turned out to be other repositories: to be disarmed.
+    pub nested: Vec<RepoPath>,
+}
+
+/// A directory between being opened and being compared.
+struct Opened {
+    view: DirFilter,
+    fd: OwnedFd,
+}
+
+struct Listed {
+    /// With the rule files of the directory as they were just read.
+    view: DirFilter,
+    fd: OwnedFd,
+    entries: Vec<DirEntry>,
+    rules: DirRules,
+}
+
+/// What the comparison of one directory yields.
+#[derive(Default)]
+struct Compared {
+    differences: Vec<Difference>,
+    directories: Vec<DirFilter>,
+    met: Vec<u64>,
+    entries: u64,
+    excluded: u64,
+}
+
+impl Walk {
+    /// Begins a walk of `starts`, none of which lies in another, and everything below them.
+    pub fn new(starts: Vec<RepoPath>, filter: &Filter) -> Self {
+        Self {
+            frontier: starts.iter().map(|start| filter.dir(start)).collect(),
+            starts,
+            met: FxHashSet::default(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// Where the walk began.
+    pub fn starts(&self) -> &[RepoPath] {
+        &self.starts
+    }
+
+    /// Whether every directory has been compared.
+    pub fn is_done(&self) -> bool {
+        self.frontier.is_empty()
+    }
+
+    /// What was counted so far.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Whether the walk met the path with this index key.
+    pub fn has_met(&self, key: u64) -> bool {
+        self.met.contains(&key)
+    }
+
+    /// How many paths the walk met, directories apart.
+    pub fn met_len(&self) -> usize {
+        self.met.len()
+    }
+
+    /// Compares up to `dirs_max` directories (at most 256). `arm` is called once with those that
+    /// are open, before any of them is listed. Rule files met on the way go into `filter`.
+    pub fn step(
+        &mut self,
+        ground: &Ground<'_>,
+        filter: &mut Filter,
+        dirs_max: usize,
+        arm: impl FnOnce(&[(&RepoPath, &OwnedFd)]),
+    ) -> Step {
+        let from = self.frontier.len().saturating_sub(dirs_max.clamp(1, DIRS_PER_STEP));
+        let taken = self.frontier.split_off(from);
+        let mut step = Step::default();
+        let opened = self.open(ground, taken, &mut step);
+        let targets: Vec<_> = opened.iter().map(|dir| (dir.view.dir(), &dir.fd)).collect();
+        arm(&targets);
+        let listed = self.list(opened, filter, &mut step);
+        let compared: Vec<Compared> = listed.par_iter().map(|dir| compare(ground, dir)).collect();
+        for part in compared {
+            self.take_in(part, &mut step);
+        }
+        step.differences.sort_unstable_by(|left, right| left.path.cmp(&right.path));
+        step
+    }
+
+    fn open(&mut self, ground: &Ground<'_>, taken: Vec<DirFilter>, step: &mut Step) -> Vec<Opened> {
+        let tried: Vec<(DirFilter, io::Result<(OwnedFd, Stat)>)> = taken
+            .into_par_iter()
+            .map(|view| {
+                let opened = open_with_stat(ground.root, view.dir());
+                (view, opened)
+            })
+            .collect();
+        let mut opened = Vec::with_capacity(tried.len());
+        for (view, result) in tried {
+            match result {
+                Ok((_, stat)) if ground.one_filesystem && stat.dev != ground.dev => {
+                    self.totals.excluded += 1;
+                }
+                Ok((fd, _)) => opened.push(Opened { view, fd }),
+                Err(error) => self.note_unopened(view.dir(), &error, step),
+            }
+        }
+        opened
+    }
+
+    /// A directory that went, or was swapped for something else, is its parent's next event; one
+    /// that is there and shut is a gap in what we see.
+    fn note_unopened(&mut self, path: &RepoPath, error: &io::Error, step: &mut Step) {
+        if !rooted::is_absent(error) {
+            self.totals.unreadable += 1;
+            step.unreadable.push(path.clone());
+        }
+    }
+
+    fn list(&mut self, opened: Vec<Opened>, filter: &mut Filter, step: &mut Step) -> Vec<Listed> {
+        let tried: Vec<(RepoPath, io::Result<Listed>)> = opened
+            .into_par_iter()
+            .map(|dir| (dir.view.dir().clone(), list_with_rules(dir)))
+            .collect();
+        let mut listed = Vec::with_capacity(tried.len());
+        for (path, result) in tried {
+            match result {
+                Ok(dir) if is_nested(&dir) => {
+                    self.totals.excluded += 1;
+                    step.nested.push(path);
+                }
+                Ok(dir) => {
+                    filter.set_dir(&path, dir.rules.clone());
+                    self.totals.directories += 1;
+                    listed.push(dir);
+                }
+                Err(error) => self.note_unopened(&path, &error, step),
+            }
+        }
+        listed
+    }
+
+    fn take_in(&mut self, part: Compared, step: &mut Step) {
+        self.met.extend(part.met);
+        self.totals.entries += part.entries;
+        self.totals.excluded += part.excluded;
+        step.differences.extend(part.differences);
+        self.frontier.extend(part.directories);
+    }
+}
+
+fn open_with_stat(root: &Root, path: &RepoPath) -> io::Result<(OwnedFd, Stat)> {
+    let fd = root.open_dir(path.as_bytes())?;
+    let stat = rooted::stat_fd(fd.as_fd())?;
+    Ok((fd, stat))
+}
+
+fn list_with_rules(dir: Opened) -> io::Result<Listed> {
+    let entries = rooted::list(dir.fd.as_fd())?;
+    let mut files = Vec::new();
+    if dir.view.reads_rules() {
+        for name in filter::RULE_FILE_NAMES {
+            if entries.iter().any(|entry| *entry.name == *name) {
+                // A rule file that cannot be read excludes nothing: what it would hide is stamped.
+                let text = rooted::read_small_at(dir.fd.as_fd(), name, RULE_FILE_BYTES_MAX);
+                files.extend(text.ok().map(|text| (name, text)));
+            }
+        }
+    }
+    let files: Vec<(&[u8], &[u8])> = files.iter().map(|(name, text)| (*name, &text[..])).collect();
+    let rules = DirRules::parse(dir.view.dir(), &files);
+    Ok(Listed { view: dir.view.with_rules(rules.clone()), fd: dir.fd, entries, rules })
+}
+
+fn is_nested(dir: &Listed) -> bool {
+    filter::is_nested(dir.view.dir(), dir.entries.iter().map(|entry| &*entry.name))
+}
+
+/// Compares the entries of one directory with the index.
+fn compare(ground: &Ground<'_>, dir: &Listed) -> Compared {
+    let mut compared = Compared::default();
+    for entry in &dir.entries {
+        let name = &*entry.name;
+        let stat = match entry.kind {
+            Some(FileKind::Dir) => None,
+            // An entry that went between the list and the stat has its event on the way.
+            _ => match rooted::stat_at(dir.fd.as_fd(), name) {
+                Ok(stat) => Some(stat),
+                Err(_) => continue,
+            },
+        };
+        let file = stat.filter(|stat| stat.kind != FileKind::Dir);
+        if !dir.view.check(name, file.is_none()).is_visible() {
+            compared.excluded += 1;
+            continue;
+        }
+        match file {
+            Some(stat) => {
+                compare_entry(ground.known, dir.view.dir().join(name), stat, &mut compared);
+            }
+            None => compared.directories.push(dir.view.enter(name)),
+        }
+    }
+    // The last is walked first.
+    compared.directories.sort_unstable_by(|left, right| right.dir().cmp(left.dir()));
+    compared
+}
+
+fn compare_entry(known: &Known, path: RepoPath, stat: Stat, compared: &mut Compared) {
+    compared.entries += 1;
+    compared.met.push(known.key(&path));
+    match known.check(&path, &stat) {
+        Look::Same => {}
+        Look::Differs | Look::New => compared.differences.push(Difference { path, stat }),
+    }
+}

@@ -1,0 +1,97 @@
+//! Bad input: a clear error with the exit code that scripts know, and nothing lost or changed.
+
+use std::fs;
+
+use super::Workplace;
+use crate::support::tree::{grow, write};
+
+/// Runs `run` with a config, asserts the exit code and that the message says each of `words`.
+fn check_refused(toml: &str, code: i32, words: &[&str]) {
+    let place = Workplace::new("");
+    place.home.configure(&toml.replace("REPO", &place.repo.display().to_string()));
+    let output = place.home.run(&["run"]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    for word in words {
+        assert!(message.contains(word), "says {word}: {message}");
+    }
+    assert!(output.stdout.is_empty(), "errors go to stderr");
+}
+
+#[test]
+fn a_misspelt_key_is_named_with_the_file_and_what_was_meant() {
+    let toml = "[[repo]]\npath = \"REPO\"\nnamespace = \"a.b.c\"\n[watch]\nsetle = \"1s\"\n";
+    check_refused(toml, 78, &["stampd.toml", "setle", "settle"]);
+}
+
+#[test]
+fn a_wrong_unit_is_named_with_those_that_are_right() {
+    let toml =
+        "[[repo]]\npath = \"REPO\"\nnamespace = \"a.b.c\"\n[watch]\nsettle = \"1 lightyear\"\n";
+    check_refused(toml, 78, &["settle", "ms"]);
+}
+
+#[test]
+fn a_namespace_of_two_segments_is_refused() {
+    check_refused("[[repo]]\npath = \"REPO\"\nnamespace = \"a.b\"\n", 78, &["namespace", "a.b"]);
+}
+
+#[test]
+fn a_password_in_a_url_is_refused_and_not_repeated() {
+    let place = Workplace::new("[postgres]\nurl = \"postgres://u:hunter2@127.0.0.1/db\"\n");
+    let output = place.home.run(&["run"]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78), "{message}");
+    assert!(message.contains("password"), "{message}");
+    assert!(!message.contains("hunter2"), "{message}");
+}
+
+#[test]
+fn plaintext_off_loopback_is_refused() {
+    let repo = "[[repo]]\npath = \"REPO\"\nnamespace = \"a.b.c\"\n";
+    let kafka = format!("{repo}[kafka]\nbrokers = [\"kafka.example:9092\"]\n");
+    check_refused(&kafka, 78, &["kafka.example", "allow_insecure"]);
+}
+
+#[test]
+fn a_spool_that_is_newer_or_foreign_is_refused_and_left_alone() {
+    let place = Workplace::new("");
+    grow(&place.repo, 1, 1);
+    assert!(place.home.start_ready().terminate().success());
+    let spool = place.home.state_dir().join("spool.db");
+    let newer = rusqlite::Connection::open(&spool).expect("it is SQLite");
+    newer.pragma_update(None, "user_version", 999).expect("it is writable");
+    drop(newer);
+    let before = fs::read(&spool).expect("it is there");
+    let output = place.home.run(&["run"]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(message.contains("spool.db") && message.contains("newer"), "{message}");
+    assert_eq!(fs::read(&spool).expect("it is there"), before);
+    fs::write(&spool, b"this is no database, and that is what it stays").expect("it is writable");
+    let output = place.home.run(&["run"]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(message.contains("spool.db"), "{message}");
+    assert!(fs::read(&spool).expect("it is there").starts_with(b"this is no database"));
+}
+
+#[test]
+fn without_an_agent_status_exits_3_and_says_how_to_start_one() {
+    let place = Workplace::new("");
+    let output = place.home.run(&["status"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("stampd run"));
+}
+
+#[test]
+fn verify_exits_5_with_the_paths_that_differ() {
+    let place = Workplace::new("");
+    grow(&place.repo, 2, 2);
+    assert!(place.home.start_ready().terminate().success());
+    place.home.must(&["verify"]);
+    write(&place.repo, "d0001/f01.txt", "changed behind the agent's back\n");
+    let output = place.home.run(&["verify"]);
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("d0001/f01.txt"));
+}
