@@ -83,6 +83,9 @@ impl Cli {
     /// Does what was asked.
     pub fn dispatch(self) -> anyhow::Result<Exit> {
         let shell = Shell::new(self.global);
+        if !matches!(self.command, Command::Run(_)) {
+            shell.log_warnings()?;
+        }
         match self.command {
             Command::Run(args) => run::run(&shell, args),
             Command::Migrate(args) => migrate::dispatch(&shell, &args),

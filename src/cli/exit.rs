@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::migrate;
+use crate::agent::AgentError;
 use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::repo::trust::TrustError;
@@ -96,6 +97,9 @@ fn kind_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(failed) = cause.downcast_ref::<Failed>() {
         return Some(failed.exit);
     }
+    if let Some(error) = cause.downcast_ref::<AgentError>() {
+        return of_agent(error);
+    }
     if let Some(error) = cause.downcast_ref::<ControlError>() {
         return of_control(error);
     }
@@ -123,6 +127,16 @@ fn kind_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     match cause.downcast_ref::<SupervisorError>() {
         Some(SupervisorError::Unfinished { .. }) => Some(Exit::Temporary),
         _ => None,
+    }
+}
+
+/// It speaks with the words of the part that could not start, so that part is not among its causes.
+fn of_agent(error: &AgentError) -> Option<Exit> {
+    match error {
+        AgentError::Spool(error) => of_spool(error),
+        AgentError::Control(error) => of_control(error),
+        AgentError::Postgres(_) => Some(Exit::Config),
+        AgentError::Supervisor(_) | AgentError::Hash(_) => None,
     }
 }
 
@@ -170,6 +184,8 @@ mod tests {
         check(ControlError::NotRunning(PathBuf::new()).into(), Exit::NoAgent);
         check(ConfigError::Wrong(Vec::new()).into(), Exit::Config);
         check(SpoolError::Missing { path: PathBuf::new() }.into(), Exit::NotFound);
+        let held = SpoolError::Held { path: PathBuf::new(), pid: None };
+        check(AgentError::Spool(held).into(), Exit::Temporary);
         check(io::Error::from(io::ErrorKind::PermissionDenied).into(), Exit::Denied);
         check(failed(Exit::Mismatch, "verify"), Exit::Mismatch);
         check(anyhow::anyhow!("what?"), Exit::Unexpected);

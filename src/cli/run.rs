@@ -34,6 +34,8 @@ pub(super) fn run(shell: &Shell, args: Args) -> anyhow::Result<Exit> {
                     [[repo]] section to the config (`stampd config example`)";
         return Err(failed(Exit::Config, text));
     }
+    // A missing repo may come back, and is a state; one that is a file never becomes a directory.
+    config.check_places(false)?;
     telemetry::init(&config.telemetry, shell.log_style())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -56,7 +58,12 @@ async fn supervise(shell: &Shell, config: &Config) -> anyhow::Result<Exit> {
     let started = tokio::task::block_in_place(|| {
         agent::start(config.stages(by_hand), &Clock::system(), &mut supervisor)
     });
+    if started.is_err() {
+        supervisor.token().cancel();
+    }
+    // Also after a failed start: what has started stops in order, the spool's writer above all.
+    let ended = supervisor.run(signals, config.agent.shutdown_grace).await;
     started.context("start the agent")?;
-    supervisor.run(signals, config.agent.shutdown_grace).await?;
+    ended?;
     Ok(Exit::Fine)
 }

@@ -152,6 +152,14 @@ impl Shell {
         }
     }
 
+    /// Sends what libraries of ours have to say to stderr: warnings, or more with `-v`. `run` does
+    /// this for itself, since its logs are configured.
+    pub(super) fn log_warnings(&self) -> anyhow::Result<()> {
+        let level = self.flags().log_level.unwrap_or_else(|| "warn".to_owned());
+        let config = telemetry::Config { level, ..telemetry::Config::default() };
+        Ok(telemetry::init(&config, self.log_style())?)
+    }
+
     /// How logs are written.
     pub(super) fn log_style(&self) -> Style {
         let stream = self.environment.get("JOURNAL_STREAM").unwrap_or_default();
