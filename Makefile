@@ -15,7 +15,7 @@ run:
 ## make test [T=name] start PostgreSQL and Kafka, run every test and the lints, stop them
 test:
 ifdef T
-	@$(BED) run cargo test --locked --all-targets -- $(T)
+	@$(BED) run cargo test --locked -- $(T)
 else
 	@$(MAKE) --no-print-directory lint
 	@$(BED) run cargo test --locked
