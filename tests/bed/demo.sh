@@ -4,15 +4,23 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-scratch=${CARGO_TARGET_DIR:-target}/run
-mkdir -p "$scratch"
-cat >"$scratch/stampd.toml" <<TOML
+target=${CARGO_TARGET_DIR:-target}
+mkdir -p "$target/run"
+target=$(cd "$target" && pwd)
+cat >"$target/run/stampd.toml" <<TOML
 [agent]
-state_dir = "$(cd "$scratch" && pwd)/state"
+state_dir = "$target/run/state"
+runtime_dir = "$target/run/runtime"
 
 [[repo]]
 path = "$PWD"
 namespace = "stampd.demo.checkout"
 TOML
 cargo build --locked
-exec "${CARGO_TARGET_DIR:-target}/debug/stampd" --config "$scratch/stampd.toml" run
+cat >&2 <<WORDS
+
+To talk to it from another terminal, type there first:
+  export STAMPD_CONFIG=$target/run/stampd.toml PATH=$target/debug:\$PATH
+
+WORDS
+exec "$target/debug/stampd" --config "$target/run/stampd.toml" run
