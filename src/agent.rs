@@ -133,14 +133,18 @@ struct Tracked {
 ///
 /// # Errors
 /// When a part cannot start. What was started before is stopped with the supervisor.
-pub fn start(stages: Stages, clock: &Clock, supervisor: &mut Supervisor) -> Result<(), AgentError> {
+pub fn start(
+    stages: &Stages,
+    clock: &Clock,
+    supervisor: &mut Supervisor,
+) -> Result<(), AgentError> {
     let started = Instant::now();
     raise_file_limit();
     let (spool, writer) = spool::open(stages.spool.clone(), seed(), clock.clone())?;
     supervisor.spawn_thread("spool writer", || writer.run())?;
     let listener = control::Listener::bind(&stages.agent.runtime_dir)?;
-    let repos = start_trackers(&stages, clock, &spool, supervisor)?;
-    let sinks = start_sinks(&stages, clock, &spool, supervisor)?;
+    let repos = start_trackers(stages, clock, &spool, supervisor)?;
+    let sinks = start_sinks(stages, clock, &spool, supervisor)?;
     upkeep::start(&repos, &spool, clock, supervisor);
     if stages.greet {
         greeting::start(&repos, &spool, supervisor)?;

@@ -130,7 +130,10 @@ pub enum HashError {
 
 /// Hashes files. Clones share the threads and the budget.
 #[derive(Clone, Debug)]
-pub struct Hasher(Arc<Shared>);
+pub struct Hasher {
+    shared: Arc<Shared>,
+    max_file_size: u64,
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -158,13 +161,20 @@ impl Hasher {
             .build()
             .map_err(|source| HashError::Threads { threads, source })?;
         let budget = config.rate.map(Budget::new);
-        Ok(Self(Arc::new(Shared { config, pool, budget, lane: Lane::default() })))
+        let max_file_size = config.max_file_size;
+        let shared = Arc::new(Shared { config, pool, budget, lane: Lane::default() });
+        Ok(Self { shared, max_file_size })
+    }
+
+    /// The same hasher, on the same threads, with another bound on the size of files.
+    pub fn limited_to(&self, max_file_size: u64) -> Self {
+        Self { shared: Arc::clone(&self.shared), max_file_size }
     }
 
     /// The threads, for callers that have many files: inside of it a mapped file is hashed by all of
     /// them without hand-over.
     pub fn pool(&self) -> &rayon::ThreadPool {
-        &self.0.pool
+        &self.shared.pool
     }
 
     /// Looks `name` up in `dir` and hashes it when it is a regular file.
@@ -184,7 +194,7 @@ impl Hasher {
         seen: &Stat,
         stop: &AtomicBool,
     ) -> Outcome {
-        self.0.digest(dir, name, seen, stop)
+        self.shared.digest(dir, name, seen, self.max_file_size, stop)
     }
 
     /// Looks a path up below a root and hashes it when it is a regular file.

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::Tracked;
 use super::tracker::Command;
+use super::view::View;
 use crate::control::{self, Call, Listener, Reply, Request};
 use crate::model::status::{
     AgentState, ReachState, RepoState, RepoStatus, SCHEMA, SinkStatus, SpoolStatus, Status,
@@ -76,22 +77,10 @@ impl Answers {
         for tracked in chosen {
             let (done, outcome) = oneshot::channel();
             tracked.mailbox.send(Command::Scan(done));
-            scans.push((tracked.config.name.clone(), tracked.view.clone(), outcome));
+            let (name, view) = (tracked.config.name.clone(), tracked.view.clone());
+            scans.push(Scan { name, view, outcome });
         }
-        answer(waiting, reply, async move {
-            for (name, view, outcome) in scans {
-                // A tracker that ends or is too busy drops its end.
-                if outcome.await.is_err() {
-                    return Reply::Unfinished { reason: format!("{name}: the agent is stopping") };
-                }
-                let shown = view.snapshot();
-                if shown.state == RepoState::Absent {
-                    let reason = shown.reason.unwrap_or_default();
-                    return Reply::Unfinished { reason: format!("{name} is absent: {reason}") };
-                }
-            }
-            Reply::Done
-        });
+        answer(waiting, reply, all_ended(scans));
     }
 
     fn sync(
@@ -109,9 +98,10 @@ impl Answers {
                 let outcome = sink.wait_confirmed(deadline).await;
                 unfinished.extend(outcome.err().map(|why| format!("{}: {why}", sink.name())));
             }
-            match unfinished.is_empty() {
-                true => Reply::Done,
-                false => Reply::Unfinished { reason: unfinished.join("; ") },
+            if unfinished.is_empty() {
+                Reply::Done
+            } else {
+                Reply::Unfinished { reason: unfinished.join("; ") }
             }
         });
     }
@@ -181,6 +171,38 @@ impl Answers {
         };
         Ok(self.repos.iter().map(status).collect())
     }
+}
+
+/// A scan of one repo that was asked for.
+struct Scan {
+    name: String,
+    view: View,
+    outcome: oneshot::Receiver<()>,
+}
+
+impl Scan {
+    /// Returns when every difference is durable, or why that cannot be.
+    async fn ended(self) -> Result<(), String> {
+        // A tracker that ends or is too busy drops its end.
+        if self.outcome.await.is_err() {
+            return Err(format!("{}: the agent is stopping", self.name));
+        }
+        let shown = self.view.snapshot();
+        if shown.state == RepoState::Absent {
+            let reason = shown.reason.unwrap_or_default();
+            return Err(format!("{} is absent: {reason}", self.name));
+        }
+        Ok(())
+    }
+}
+
+async fn all_ended(scans: Vec<Scan>) -> Reply {
+    for scan in scans {
+        if let Err(reason) = scan.ended().await {
+            return Reply::Unfinished { reason };
+        }
+    }
+    Reply::Done
 }
 
 /// The worst of the parts; a sink that is offline is no part of it.

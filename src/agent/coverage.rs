@@ -11,7 +11,7 @@ use crate::runtime::time::Timestamp;
 
 /// The first wait after a repair that was overtaken by another overflow; it doubles up to the last.
 const REPAIR_WAIT_FIRST: Duration = Duration::from_secs(1);
-const REPAIR_WAIT_LAST: Duration = Duration::from_secs(300);
+const REPAIR_WAIT_LAST: Duration = Duration::from_mins(5);
 
 /// A reason for not seeing everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

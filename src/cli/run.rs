@@ -56,7 +56,7 @@ async fn supervise(shell: &Shell, config: &Config) -> anyhow::Result<Exit> {
     let mut supervisor = Supervisor::new();
     let by_hand = shell.environment.get("NOTIFY_SOCKET").is_none() && !shell.is_quiet();
     let started = tokio::task::block_in_place(|| {
-        agent::start(config.stages(by_hand), &Clock::system(), &mut supervisor)
+        agent::start(&config.stages(by_hand), &Clock::system(), &mut supervisor)
     });
     if started.is_err() {
         supervisor.token().cancel();

@@ -282,8 +282,8 @@ const KAFKA: &[Key] = &[
         "topic",
         Kind::Text,
         Is("dev.omninode_bridge.onex.evt.metadata-stamp-created.v1"),
-        "The topic: {env}.{tenant}.{context}.evt.metadata-stamp-created.v1. Dead letters go to \
-         <topic>.dlq.",
+        "The topic: {env}.{tenant}.{context}.evt.metadata-stamp-created.v1. What it refuses for \
+         good stays in the spool (stampd dlq); its leaf goes to the topic as withheld.",
     ),
     key(
         "security",

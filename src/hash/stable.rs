@@ -72,6 +72,7 @@ impl Shared {
         dir: BorrowedFd<'_>,
         name: &[u8],
         seen: &Stat,
+        max_file_size: u64,
         stop: &AtomicBool,
     ) -> Outcome {
         let mut seen = *seen;
@@ -85,6 +86,9 @@ impl Shared {
             }
             if stop.load(Ordering::Relaxed) {
                 return Outcome::Stopped;
+            }
+            if let Some(reason) = unwanted(&self.config, max_file_size, &seen) {
+                return skipped(&seen, reason);
             }
             match self.attempt(dir, name, &seen, stop) {
                 Attempt::Done(outcome) => return outcome,
@@ -102,9 +106,6 @@ impl Shared {
             FileKind::Dir => return Attempt::Done(Outcome::Directory(*seen)),
             FileKind::Symlink => return link(dir, name, seen),
             FileKind::Special => return Attempt::Done(skipped(seen, SkipReason::Special)),
-        }
-        if let Some(reason) = unwanted(&self.config, seen) {
-            return Attempt::Done(skipped(seen, reason));
         }
         // Asked before the open: from here on a write moves the ctime, unless it lies ahead of us.
         let racy = match age(seen.ctime_ns) {
@@ -153,7 +154,10 @@ fn link(dir: BorrowedFd<'_>, name: &[u8], seen: &Stat) -> Attempt {
 }
 
 /// Why a regular file is not worth reading.
-fn unwanted(config: &Config, seen: &Stat) -> Option<SkipReason> {
+fn unwanted(config: &Config, max_file_size: u64, seen: &Stat) -> Option<SkipReason> {
+    if seen.kind != FileKind::File {
+        return None;
+    }
     let on_disk = seen.blocks.saturating_mul(512);
     let sparse = config.sparse_ratio > 0
         && seen.size >= SPARSE_BYTES_MIN
@@ -161,7 +165,7 @@ fn unwanted(config: &Config, seen: &Stat) -> Option<SkipReason> {
     // Sparse first: of a file that is both, this is what explains its size.
     if sparse {
         Some(SkipReason::Sparse)
-    } else if seen.size > config.max_file_size {
+    } else if seen.size > max_file_size {
         Some(SkipReason::TooLarge)
     } else {
         None
@@ -266,7 +270,8 @@ mod tests {
                 ctime_ns: 0,
                 btime_ns: None,
             };
-            assert_eq!(unwanted(&Config::default(), &seen), expected, "{size} in {blocks}");
+            let found = unwanted(&Config::default(), 4 << 30, &seen);
+            assert_eq!(found, expected, "{size} in {blocks}");
         };
         check(4 << 30, (4 << 30) / 512, None);
         check((4 << 30) + 1, (4 << 30) / 512, Some(SkipReason::TooLarge));

@@ -5,7 +5,7 @@
 //! for the spool.
 
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::AsFd as _;
 use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
@@ -15,7 +15,7 @@ use crate::hash::{Hasher, Outcome};
 use crate::model::change::{Observation, Row, What};
 use crate::model::path::RepoPath;
 use crate::model::stamp::SkipReason;
-use crate::runtime::rooted::{self, FileKind, Root};
+use crate::runtime::rooted::{self, Root};
 use crate::runtime::time::Timestamp;
 
 /// Files of one directory that one task opens that directory for.
@@ -66,8 +66,6 @@ pub struct Reading<'a> {
     pub root: &'a Root,
     /// What reads files, on its own threads.
     pub hasher: &'a Hasher,
-    /// The largest file that is read in this repo, in bytes; the hasher may have a lower bound.
-    pub max_file_size: u64,
     /// Set when there is no time left: what was not read yet is left out. The index still holds its
     /// old state, so the next start finds it.
     pub stop: &'a AtomicBool,
@@ -94,19 +92,11 @@ impl Reading<'_> {
         match self.root.open_dir(parent.as_bytes()) {
             Ok(dir) => chunk
                 .iter()
-                .map(|candidate| self.hash_one(dir.as_fd(), candidate.path.name()))
+                .map(|candidate| {
+                    self.hasher.digest_at(dir.as_fd(), candidate.path.name(), self.stop)
+                })
                 .collect(),
             Err(error) => chunk.iter().map(|_| out_of_reach(&error)).collect(),
-        }
-    }
-
-    fn hash_one(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Outcome {
-        match rooted::stat_at(dir, name) {
-            Ok(stat) if stat.kind == FileKind::File && stat.size > self.max_file_size => {
-                Outcome::Skipped { stat: Some(stat), reason: SkipReason::TooLarge }
-            }
-            Ok(stat) => self.hasher.digest_seen(dir, name, &stat, self.stop),
-            Err(error) => out_of_reach(&error),
         }
     }
 }

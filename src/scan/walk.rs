@@ -11,9 +11,10 @@ use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 
 use crate::model::path::RepoPath;
+use crate::repo::policy::INCLUDE_DIRS_MAX;
 use crate::runtime::rooted::{self, DirEntry, FileKind, Root, Stat};
 use crate::spool::{Known, Look};
-use crate::watch::filter::{self, DirFilter, DirRules, Filter, RULE_FILE_BYTES_MAX};
+use crate::watch::filter::{self, DirFilter, DirRules, Filter, RULE_FILE_BYTES_MAX, Verdict};
 
 /// Directories that one step opens at once: each is a file descriptor until the step ends.
 const DIRS_PER_STEP: usize = 256;
@@ -41,6 +42,8 @@ pub struct Walk {
     /// Index keys of what was met, to tell in the end what was not.
     met: FxHashSet<u64>,
     totals: Totals,
+    /// Directories that are visible only for the sake of the repo's own `include`.
+    budgeted: usize,
 }
 
 /// What a walk has counted so far.
@@ -108,6 +111,7 @@ impl Walk {
             starts,
             met: FxHashSet::default(),
             totals: Totals::default(),
+            budgeted: 0,
         }
     }
 
@@ -218,7 +222,16 @@ impl Walk {
         self.totals.entries += part.entries;
         self.totals.excluded += part.excluded;
         step.differences.extend(part.differences);
-        self.frontier.extend(part.directories);
+        for dir in part.directories {
+            if !dir.is_budgeted() {
+                self.frontier.push(dir);
+            } else if self.budgeted < INCLUDE_DIRS_MAX {
+                self.budgeted += 1;
+                self.frontier.push(dir);
+            } else {
+                self.totals.excluded += 1;
+            }
+        }
     }
 }
 
@@ -263,9 +276,14 @@ fn compare(ground: &Ground<'_>, dir: &Listed) -> Compared {
             },
         };
         let file = stat.filter(|stat| stat.kind != FileKind::Dir);
-        if !dir.view.check(name, file.is_none()).is_visible() {
-            compared.excluded += 1;
-            continue;
+        match dir.view.check(name, file.is_none()) {
+            Verdict::Visible(_) => {}
+            // Git's own files are nobody's content: they do not count as left out.
+            Verdict::Git => continue,
+            Verdict::Ignored(_) | Verdict::Nested => {
+                compared.excluded += 1;
+                continue;
+            }
         }
         match file {
             Some(stat) => {

@@ -85,7 +85,7 @@ pub fn replay(log: &[Value]) -> Digests {
         let Some(path) = path_of(body, "path") else { continue };
         match body["kind"].as_str().expect("every body has a kind") {
             "created" | "modified" | "attributes" => {
-                drop(files.insert(path, text(&body["digest"])))
+                drop(files.insert(path, text(&body["digest"])));
             }
             "renamed" => {
                 files.remove(&path_of(body, "from").expect("a rename has a from"));

@@ -289,9 +289,9 @@ fn spin(turns: u64) {
 
 #[test]
 fn a_file_rewritten_under_the_read_has_no_false_digest() {
+    const LENGTH: usize = 2 * MIB;
     for mmap_threshold in [64 << 10, 1 << 40] {
         let scratch = Scratch::new(Config { mmap_threshold, attempts: 2, ..small_windows() });
-        const LENGTH: usize = 2 * MIB;
         scratch.write("file", &vec![0; LENGTH]);
         let versions: Vec<Digest> = (0..=255_u8).map(|n| Digest::of(&vec![n; LENGTH])).collect();
         let (mut whole, mut changed) = (0, 0);

@@ -68,7 +68,8 @@ impl Tracker {
             Err(error) => {
                 let reason =
                     format!("{}: {}", self.parts.config.path.display(), why_absent(&error));
-                self.lose_root(reason)
+                self.lose_root(reason);
+                Ok(())
             }
         }
     }
@@ -93,12 +94,18 @@ impl Tracker {
         );
         let watch = match opened {
             Ok(watch) => watch,
-            Err(error) => return self.lose_root(format!("failed to {error}")),
+            Err(error) => {
+                self.lose_root(format!("failed to {error}"));
+                return Ok(());
+            }
         };
         self.lost = None;
         let dev = match root.stat(b"") {
             Ok(stat) => stat.dev,
-            Err(error) => return self.lose_root(why_absent(&error)),
+            Err(error) => {
+                self.lose_root(why_absent(&error));
+                return Ok(());
+            }
         };
         self.sight = Some(Sight { root, dev, watch, filter: Filter::default() });
         self.read_repo()?;
@@ -118,12 +125,12 @@ impl Tracker {
         if presence == Presence::Same {
             return Ok(());
         }
-        self.lose_root(format!("{}: {presence}", self.parts.config.path.display()))?;
+        self.lose_root(format!("{}: {presence}", self.parts.config.path.display()));
         self.find_root()
     }
 
     /// Lets go of a root that is not there any more. The index keeps what it knows.
-    pub(super) fn lose_root(&mut self, reason: String) -> Result<(), SpoolError> {
+    pub(super) fn lose_root(&mut self, reason: String) {
         // The watch lives on: it also watches the place where the root is expected.
         self.lost = self.sight.take().map(|sight| sight.watch).or(self.lost.take());
         self.queue.clear();
@@ -131,7 +138,6 @@ impl Tracker {
         self.waiting.extend(waiters);
         let opened = self.gaps.open(Cause::Root, self.parts.clock.now(), reason);
         self.append_gap(opened);
-        Ok(())
     }
 
     /// Records that a gap opened or closed.

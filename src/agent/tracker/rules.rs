@@ -32,6 +32,7 @@ impl Tracker {
         let effective = reading.decision.effective;
         self.repo_file_reason = reading.decision.reason;
         self.settle.set_settle(effective.settle.settle);
+        self.parts.hasher = self.parts.hasher.limited_to(effective.max_file_size);
         let other_rules = effective.filter != self.effective.filter;
         self.effective = effective;
         self.set_context();

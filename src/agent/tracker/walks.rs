@@ -244,7 +244,7 @@ impl Tracker {
         let mut refused = Vec::new();
         let step = self.parts.hasher.pool().install(|| {
             walk.step(&ground, filter, dirs_max, |targets| {
-                refused = Sight::arm(watch, targets, anew)
+                refused = Sight::arm(watch, targets, anew);
             })
         });
         for path in &step.nested {
@@ -321,11 +321,10 @@ impl Tracker {
         let seen = self.parts.clock.now();
         let mut unmet = Vec::new();
         for start in walk.starts() {
-            for (path, _) in self.parts.reader.rows_within(self.parts.repo.id(), start)? {
-                if !walk.has_met(known.key(&path)) {
-                    unmet.push((path, seen));
-                }
-            }
+            let rows = self.parts.reader.rows_within(self.parts.repo.id(), start)?;
+            let paths = rows.into_iter().map(|(path, _)| path);
+            let left = paths.filter(|path| !walk.has_met(known.key(path)));
+            unmet.extend(left.map(|path| (path, seen)));
         }
         Ok(unmet)
     }

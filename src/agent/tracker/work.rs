@@ -59,12 +59,8 @@ impl Tracker {
     /// Examines a whole batch at once, so that renames in it are recognised.
     pub(super) fn examine(&mut self, gone: Vec<Gone>, candidates: Vec<Candidate>) {
         let Some(sight) = &self.sight else { return };
-        let reading = Reading {
-            root: &sight.root,
-            hasher: &self.parts.hasher,
-            max_file_size: self.effective.max_file_size,
-            stop: &self.parts.stop,
-        };
+        let reading =
+            Reading { root: &sight.root, hasher: &self.parts.hasher, stop: &self.parts.stop };
         let examined = reading.examine(gone, candidates);
         self.take_in(examined);
     }

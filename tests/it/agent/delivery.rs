@@ -144,6 +144,7 @@ fn killed_at_random_moments_both_sinks_hold_each_stamp_once() {
 fn offline_first_and_servers_later() {
     let mut place = Workplace::new("");
     let servers = Servers::new(&mut place);
+    place.configure("");
     grow(&place.repo, 10, 10);
     let agent = place.home.start_ready();
     write(&place.repo, "first hour", "of the outage");

@@ -63,7 +63,8 @@ fn a_rename_names_where_it_came_from_and_what_it_was() {
     let renamed = log.iter().find(|body| body["kind"] == "renamed").unwrap();
     assert_eq!(renamed["from"], "a");
     assert_eq!(renamed["prev"], renamed["digest"]);
-    let history = super::bodies(&place.home.must(&["log", "b", "--format", "jsonl"]));
+    let path = place.repo.join("b").display().to_string();
+    let history = super::bodies(&place.home.must(&["log", &path, "--format", "jsonl"]));
     let kinds: Vec<String> = history.iter().map(|body| text(&body["kind"])).collect();
     assert_eq!(kinds, ["renamed", "created"], "the history goes on under the old name");
     assert!(agent.terminate().success());
@@ -142,7 +143,7 @@ fn a_write_through_one_hard_link_stamps_the_other_name_too() {
 fn special_and_sparse_files_are_skipped_with_the_reason() {
     let place = Workplace::new("[hash]\nmax_file_size = \"1MiB\"\n");
     let agent = place.home.start_ready();
-    fs::File::create(place.repo.join("sparse")).unwrap().set_len(1 << 19).unwrap();
+    fs::File::create(place.repo.join("sparse")).unwrap().set_len(2 << 20).unwrap();
     fs::write(place.repo.join("big"), vec![7; (1 << 20) + 1]).unwrap();
     let fifo = std::process::Command::new("mkfifo").arg(place.repo.join("fifo")).status();
     assert!(fifo.unwrap().success());

@@ -50,7 +50,8 @@ fn a_password_in_a_url_is_refused_and_not_repeated() {
 fn plaintext_off_loopback_is_refused() {
     let repo = "[[repo]]\npath = \"REPO\"\nnamespace = \"a.b.c\"\n";
     let kafka = format!("{repo}[kafka]\nbrokers = [\"kafka.example:9092\"]\n");
-    check_refused(&kafka, 78, &["kafka.example", "allow_insecure"]);
+    let kafka = format!("{kafka}security = \"plaintext\"\n");
+    check_refused(&kafka, 78, &["plaintext", "allow_insecure"]);
 }
 
 #[test]
