@@ -205,6 +205,8 @@ fn start_trackers(
             trust: Store::new(&stages.agent.state_dir),
             left_out: left_out(&stages.agent, repo_config),
             stop: Arc::new(AtomicBool::new(false)),
+            #[cfg(test)]
+            on_watch: None,
         });
         supervisor.spawn_thread(format!("repo {}", repo_config.name), || tracker.run())?;
         tracked.push(Tracked { config: repo_config.clone(), repo: id, mailbox, view });

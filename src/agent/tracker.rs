@@ -15,6 +15,9 @@ mod rules;
 mod walks;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -69,6 +72,9 @@ pub(super) struct Parts {
     pub(super) trust: Store,
     /// Absolute paths that are left out: our own directories, other configured repos.
     pub(super) left_out: Vec<std::path::PathBuf>,
+    /// What a test does to the watch before anything is armed.
+    #[cfg(test)]
+    pub(super) on_watch: Option<fn(&watch::Watch)>,
     /// Set when the tracker ends: reads in progress give up at their next window.
     pub(super) stop: Arc<AtomicBool>,
 }
@@ -152,8 +158,12 @@ impl Tracker {
     /// When the spool fails: nothing can be made durable, so the agent must end and start again.
     pub(super) fn run(mut self) -> Result<(), SpoolError> {
         self.begin()?;
-        while !self.stopping {
+        loop {
             self.take_messages()?;
+            // A stop must not wait for the next hint or deadline.
+            if self.stopping {
+                return self.end();
+            }
             self.take_hints()?;
             self.examine_due()?;
             self.show();
@@ -162,7 +172,6 @@ impl Tracker {
             }
             self.rest()?;
         }
-        self.end()
     }
 
     fn begin(&mut self) -> Result<(), SpoolError> {

@@ -99,6 +99,10 @@ impl Tracker {
                 return Ok(());
             }
         };
+        #[cfg(test)]
+        if let Some(prepare) = self.parts.on_watch {
+            prepare(&watch);
+        }
         self.lost = None;
         let dev = match root.stat(b"") {
             Ok(stat) => stat.dev,

@@ -208,8 +208,20 @@ impl Tracker {
         let running = self.walks.next(repair, now, &self.sight.as_ref()?.filter)?;
         if running.purpose == Purpose::Repair {
             self.gaps.repair_began();
+            self.reset_watch();
         }
         Some(running)
+    }
+
+    /// After lost events nobody knows which directory a watch stands for: all of them are dropped,
+    /// and the walk that follows arms anew.
+    fn reset_watch(&self) {
+        if let Some(sight) = &self.sight
+            && let Err(error) = sight.watch.reset()
+        {
+            let repo = &self.parts.config.name;
+            tracing::warn!(repo, %error, "the old watches stay in use");
+        }
     }
 
     /// Walks directories that appeared, to the end and at once: they are to be armed before more
