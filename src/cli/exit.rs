@@ -12,6 +12,7 @@ use crate::runtime::secret::SecretError;
 use crate::runtime::supervisor::SupervisorError;
 use crate::runtime::telemetry::TelemetryError;
 use crate::spool::SpoolError;
+use crate::store::migrate::MigrateError;
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,8 +107,8 @@ fn kind_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<SpoolError>() {
         return of_spool(error);
     }
-    if let Some(error) = cause.downcast_ref::<migrate::Error>() {
-        return Some(error.exit());
+    if let Some(error) = cause.downcast_ref::<MigrateError>() {
+        return Some(migrate::exit_of(error));
     }
     if let Some(error) = cause.downcast_ref::<io::Error>() {
         let denied = matches!(

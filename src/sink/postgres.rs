@@ -137,16 +137,16 @@ fn rung(error: &StoreError, login: &str) -> Rung {
         "42501" => return Rung::park(height, no_right(error, login)),
         _ => "",
     };
-    Rung { height, text: format!("{error}{advice}"), class }
+    Rung { height, text: format!("{}{advice}", error.reason()), class }
 }
 
 fn no_right(error: &StoreError, login: &str) -> String {
-    format!("{error}; as the database's owner: GRANT stampd_agent TO {login}")
+    format!("{}; as the database's owner: GRANT stampd_agent TO {login}", error.reason())
 }
 
 fn sink_error(error: StoreError) -> SinkError {
     let seq = error.seq();
-    let answer = SinkError::new(error.class(), error.code(), error.to_string()).because(error);
+    let answer = SinkError::new(error.class(), error.code(), error.reason()).because(error);
     match seq {
         Some(seq) => answer.at(seq),
         None => answer,

@@ -26,10 +26,10 @@ pub enum StoreError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// It did not answer in time.
-    #[error("hear from Postgres within {} s", .0.as_secs())]
+    #[error("hear from Postgres within {} s", .0.as_secs_f32())]
     Timeout(Duration),
     /// It said no, or the connection failed.
-    #[error("{}", explain(.0))]
+    #[error("use Postgres: {}", explain(.0))]
     Postgres(#[from] tokio_postgres::Error),
 }
 
@@ -45,6 +45,19 @@ impl StoreError {
                 None if self.is_tls_refused() || self.is_login_incomplete() => Class::Park,
                 None => Class::Retry,
             },
+        }
+    }
+
+    /// What is wrong, as a clause of its own: for status and dead letters.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Postgres(error) => explain(error),
+            Self::Timeout(bound) => {
+                format!("the server did not answer within {} s", bound.as_secs_f32())
+            }
+            Self::Address(_) | Self::Secret(_) | Self::Tls(_) => {
+                format!("failed to {}", chain(self))
+            }
         }
     }
 
@@ -135,6 +148,12 @@ pub(super) fn chain(error: &dyn Error) -> String {
 
 /// What the server said, or what became of the connection.
 fn explain(error: &tokio_postgres::Error) -> String {
+    let asks_password = error.source().is_some_and(|cause| cause.to_string() == "password missing");
+    if asks_password {
+        return "the server asks for a password; say where it is: password = { file = \"…\" }, \
+                { credential = \"…\" } or { env = \"…\" } in [postgres]"
+            .to_owned();
+    }
     match error.as_db_error() {
         Some(reply) => {
             let hint = reply.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();

@@ -92,7 +92,7 @@ async fn a_login_that_is_refused_is_parked() {
     stops(&database, Height::Application, Class::Park, "check the database's name").await;
     let mut none = config(&record.agent);
     none.password = None;
-    stops(&none, Height::Application, Class::Park, "password").await;
+    stops(&none, Height::Application, Class::Park, "asks for a password").await;
 }
 
 /// The agent's road with TLS: `host` as the certificate should name it.
@@ -181,7 +181,7 @@ async fn a_server_that_never_answers_is_given_up() {
     let mut silent = record.agent.clone();
     silent.port = listener.local_addr().unwrap().port();
     let silent = Config { connect_timeout: Duration::from_millis(50), ..config(&silent) };
-    stops(&silent, Height::Application, Class::Retry, "hear from Postgres").await;
+    stops(&silent, Height::Application, Class::Retry, "did not answer within").await;
     drop(listener);
     stops(&silent, Height::Application, Class::Retry, "refused").await;
 }
