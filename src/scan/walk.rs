@@ -30,6 +30,8 @@ pub struct Ground<'a> {
     pub dev: u64,
     /// Whether other file systems below the root are left out.
     pub one_filesystem: bool,
+    /// Whether other git repositories below the root are covered too.
+    pub nested: bool,
 }
 
 /// A walk in progress.
@@ -155,7 +157,7 @@ impl Walk {
         let opened = self.open(ground, taken, &mut step);
         let targets: Vec<_> = opened.iter().map(|dir| (dir.view.dir(), &dir.fd)).collect();
         arm(&targets);
-        let listed = self.list(opened, filter, &mut step);
+        let listed = self.list(ground, opened, filter, &mut step);
         let compared: Vec<Compared> = listed.par_iter().map(|dir| compare(ground, dir)).collect();
         for part in compared {
             self.take_in(part, &mut step);
@@ -194,7 +196,13 @@ impl Walk {
         }
     }
 
-    fn list(&mut self, opened: Vec<Opened>, filter: &mut Filter, step: &mut Step) -> Vec<Listed> {
+    fn list(
+        &mut self,
+        ground: &Ground<'_>,
+        opened: Vec<Opened>,
+        filter: &mut Filter,
+        step: &mut Step,
+    ) -> Vec<Listed> {
         let tried: Vec<(RepoPath, io::Result<Listed>)> = opened
             .into_par_iter()
             .map(|dir| (dir.view.dir().clone(), list_with_rules(dir)))
@@ -202,7 +210,7 @@ impl Walk {
         let mut listed = Vec::with_capacity(tried.len());
         for (path, result) in tried {
             match result {
-                Ok(dir) if is_nested(&dir) => {
+                Ok(dir) if !ground.nested && is_nested(&dir) => {
                     self.totals.excluded += 1;
                     step.nested.push(path);
                 }

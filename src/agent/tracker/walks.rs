@@ -252,6 +252,7 @@ impl Tracker {
             dev: *dev,
             known: self.parts.repo.known(),
             one_filesystem: self.parts.watch.one_filesystem,
+            nested: self.parts.watch.nested,
         };
         let mut refused = Vec::new();
         let step = self.parts.hasher.pool().install(|| {

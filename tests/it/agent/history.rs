@@ -228,3 +228,16 @@ fn labels_of_the_repo_end_up_on_its_stamps() {
     assert_eq!(label("c"), "edge", "the last good config stays in force");
     assert!(agent.terminate().success());
 }
+
+#[test]
+fn a_nested_repository_is_left_out_unless_asked_for() {
+    for (more, expected) in [("", 0), ("[watch]\nnested = true\n", 1)] {
+        let place = Workplace::new(more);
+        write(&place.repo, "inner/.git/HEAD", "ref: refs/heads/main\n");
+        write(&place.repo, "inner/file", "1");
+        let agent = place.home.start_ready();
+        assert_eq!(place.kinds("inner/file").len(), expected, "{more}");
+        assert!(place.kinds("inner/.git/HEAD").is_empty(), "git's own files never");
+        assert!(agent.terminate().success());
+    }
+}
