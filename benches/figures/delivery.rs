@@ -72,21 +72,17 @@ impl Filled {
         end(agent);
         (last - first) as f64 / (finish - begin).as_secs_f64()
     }
-
-    /// Lets the sink begin anew, as if it had never been there.
-    fn forget(&self, sink: &str) {
-        let (agent, _) = start(&self.home);
-        self.home.must(&["sync", "forget", sink]);
-        end(agent);
-    }
 }
 
-/// P7: rows confirmed by PostgreSQL per second, first delivery and replay.
+/// P7: rows confirmed by PostgreSQL per second.
+///
+/// A replay has no rate to tell: a receiver that holds the rows answers the first batch with its
+/// whole size, and the cursor follows.
 pub fn postgres(corpus: &Corpus, table: &mut Table) {
-    let filled = Filled::new(corpus);
-    let (mut first, mut replay) = (Pairs::default(), Pairs::default());
+    let mut pairs = Pairs::default();
     let mut better = "";
     for round in 0..ROUNDS {
+        let filled = Filled::new(corpus);
         let mut database = Database::create();
         let session = Session::open(&database.admin());
         filled.configure_postgres(&database.admin());
@@ -95,10 +91,6 @@ pub fn postgres(corpus: &Corpus, table: &mut Table) {
 
         let ours = filled.drain(|| session.size());
         let rows = Rows::read(&session);
-        // A database restored to an older state: everything comes again and is there already.
-        session.run("UPDATE streams SET size = 0");
-        replay.push(filled.drain(|| session.size()), ours);
-
         let (copy, unnest) = if round.is_multiple_of(2) {
             let copy = rows.by_copy(&session);
             (copy, rows.by_unnest(&session))
@@ -107,21 +99,18 @@ pub fn postgres(corpus: &Corpus, table: &mut Table) {
             (rows.by_copy(&session), unnest)
         };
         better = if copy > unnest { "COPY-temp" } else { "UNNEST" };
-        first.push(ours, copy.max(unnest));
+        pairs.push(ours, copy.max(unnest));
         drop(session);
-        filled.configure("");
-        filled.forget("postgres");
     }
     let what = format!("spool → Postgres : the same rows by hand ({better}), rate");
-    table.add_pair("P7", &what, &first, "≥0.7");
-    table.add_pair("P7", "replay : first delivery, rate", &replay, "≥1.5");
+    table.add_pair("P7", &what, &pairs, "≥0.7");
 }
 
 /// P8: records confirmed by Kafka per second.
 pub fn kafka(corpus: &Corpus, table: &mut Table) {
-    let filled = Filled::new(corpus);
     let mut pairs = Pairs::default();
     for _ in 0..ROUNDS {
+        let filled = Filled::new(corpus);
         let topic = Topic::create(1);
         let brokers = crate::support::bed("STAMPD_TEST_KAFKA");
         filled.configure(&format!(
@@ -135,8 +124,6 @@ pub fn kafka(corpus: &Corpus, table: &mut Table) {
         });
         let bare = bare_loop(&topic.read_to_end());
         pairs.push(ours, bare);
-        filled.configure("");
-        filled.forget("kafka");
     }
     table.add_pair("P8", "spool → Kafka : bare idempotent rdkafka loop, rate", &pairs, "≥0.8");
 }
