@@ -157,7 +157,7 @@ impl Tracker {
     /// # Errors
     /// When the spool fails: nothing can be made durable, so the agent must end and start again.
     pub(super) fn run(mut self) -> Result<(), SpoolError> {
-        self.begin()?;
+        self.begin();
         loop {
             self.take_messages()?;
             // A stop must not wait for the next hint or deadline.
@@ -174,11 +174,11 @@ impl Tracker {
         }
     }
 
-    fn begin(&mut self) -> Result<(), SpoolError> {
+    fn begin(&mut self) {
         let since = self.parts.repo.previous_commit();
         let detail = Detail { since, ..Detail::default() };
         self.append_life(Kind::Started, detail);
-        self.find_root()
+        self.find_root();
     }
 
     /// Nothing is left to do at once: makes everything durable, answers who waits, and sleeps until

@@ -20,13 +20,16 @@ use crate::watch::{Hint, HintKind, Hints, Overflow};
 impl Tracker {
     /// Takes what the watch has noticed since it was last asked.
     pub(super) fn take_hints(&mut self) -> Result<(), SpoolError> {
-        let Some(sight) = &self.sight else { return self.look_for_root() };
+        let Some(sight) = &self.sight else {
+            self.look_for_root();
+            return Ok(());
+        };
         let Hints { paths, overflow, root, blind } = sight.watch.take();
         if let Some(error) = blind {
             self.go_blind(&error);
         }
         if let Some(hint) = root {
-            self.root_hinted(hint)?;
+            self.root_hinted(hint);
         }
         if let Some(overflow) = overflow {
             self.lose_events(overflow);

@@ -11,7 +11,6 @@ use crate::model::path::RepoPath;
 use crate::model::stamp::{Detail, Kind};
 use crate::model::status::{Coverage, RepoState};
 use crate::runtime::rooted::{Presence, Root};
-use crate::spool::SpoolError;
 use crate::watch::filter::Filter;
 use crate::watch::{ArmTarget, Armed, RootHint, Watch, limit};
 
@@ -61,7 +60,7 @@ impl Sight {
 
 impl Tracker {
     /// Looks for the root and, if it is there, begins to watch and compares everything.
-    pub(super) fn find_root(&mut self) -> Result<(), SpoolError> {
+    pub(super) fn find_root(&mut self) {
         self.walks.root_checked();
         match Root::open(&self.parts.config.path) {
             Ok(root) => self.open_sight(root),
@@ -69,21 +68,19 @@ impl Tracker {
                 let reason =
                     format!("{}: {}", self.parts.config.path.display(), why_absent(&error));
                 self.lose_root(reason);
-                Ok(())
             }
         }
     }
 
     /// While there is no root: looks for it when it is time to.
-    pub(super) fn look_for_root(&mut self) -> Result<(), SpoolError> {
+    pub(super) fn look_for_root(&mut self) {
         let hinted = self.lost.as_ref().is_some_and(|watch| watch.take().root.is_some());
         if hinted || self.walks.root_check_due() <= Instant::now() {
-            return self.find_root();
+            self.find_root();
         }
-        Ok(())
     }
 
-    fn open_sight(&mut self, root: Root) -> Result<(), SpoolError> {
+    fn open_sight(&mut self, root: Root) {
         let root = Arc::new(root);
         let opened = Watch::open(
             &self.parts.watch,
@@ -96,7 +93,7 @@ impl Tracker {
             Ok(watch) => watch,
             Err(error) => {
                 self.lose_root(format!("failed to {error}"));
-                return Ok(());
+                return;
             }
         };
         #[cfg(test)]
@@ -108,29 +105,29 @@ impl Tracker {
             Ok(stat) => stat.dev,
             Err(error) => {
                 self.lose_root(why_absent(&error));
-                return Ok(());
+                return;
             }
         };
         self.sight = Some(Sight { root, dev, watch, filter: Filter::default() });
-        self.read_repo()?;
+        // Whatever the rules were before: everything is compared next.
+        self.read_repo();
         let until = self.parts.clock.now();
         let restored = self.gaps.close(Cause::Root, until);
         self.append_gap(restored);
         let waiters = std::mem::take(&mut self.waiting);
         self.walks.compare_all(waiters);
-        Ok(())
     }
 
     /// What the watch noticed of the root itself, or of the way to it.
-    pub(super) fn root_hinted(&mut self, hint: RootHint) -> Result<(), SpoolError> {
-        let Some(sight) = &self.sight else { return Ok(()) };
+    pub(super) fn root_hinted(&mut self, hint: RootHint) {
+        let Some(sight) = &self.sight else { return };
         let presence = sight.root.presence();
         tracing::debug!(repo = self.parts.config.name, ?hint, ?presence, "root looked at");
         if presence == Presence::Same {
-            return Ok(());
+            return;
         }
         self.lose_root(format!("{}: {presence}", self.parts.config.path.display()));
-        self.find_root()
+        self.find_root();
     }
 
     /// Lets go of a root that is not there any more. The index keeps what it knows.

@@ -14,17 +14,24 @@ use crate::spool::SpoolError;
 use crate::watch::filter::{self, DirRules, RULE_FILE_BYTES_MAX, RULE_FILE_NAMES};
 
 impl Tracker {
-    /// Reads all that the repo says of itself and puts in force what counts of it.
-    pub(super) fn read_repo(&mut self) -> Result<(), SpoolError> {
-        let Some(sight) = &self.sight else { return Ok(()) };
+    /// Reads all that the repo says of itself and puts in force what counts of it. Other rules than
+    /// before act on what is there already.
+    pub(super) fn reread_repo(&mut self) -> Result<(), SpoolError> {
+        if self.read_repo() { self.re_evaluate(&RepoPath::root()) } else { Ok(()) }
+    }
+
+    /// Reads and puts in force, and tells whether the rules are others than before: whoever does not
+    /// compare everything next must let them act.
+    pub(super) fn read_repo(&mut self) -> bool {
+        let Some(sight) = &self.sight else { return false };
         let parts = &self.parts;
         let reading = repo::read(&sight.root, &parts.user, &parts.trust, Some(&self.git.tracked));
         self.git.index = reading.git.as_ref().and_then(|git| git.index_look(&sight.root));
         self.apply(reading)
     }
 
-    fn apply(&mut self, reading: Reading) -> Result<(), SpoolError> {
-        let Some(sight) = &mut self.sight else { return Ok(()) };
+    fn apply(&mut self, reading: Reading) -> bool {
+        let Some(sight) = &mut self.sight else { return false };
         reading.rebase(&mut sight.filter);
         self.git.context = reading.git.as_ref().and_then(|git| git.standing(&sight.root));
         self.git.dir = reading.git;
@@ -36,7 +43,7 @@ impl Tracker {
         let other_rules = effective.filter != self.effective.filter;
         self.effective = effective;
         self.set_context();
-        if other_rules { self.re_evaluate(&RepoPath::root()) } else { Ok(()) }
+        other_rules
     }
 
     /// Stamps from here on carry the labels and git's standing as they are now.
@@ -50,7 +57,7 @@ impl Tracker {
     pub(super) fn follow_git(&mut self) -> Result<(), SpoolError> {
         let (Some(sight), Some(git)) = (&self.sight, &self.git.dir) else { return Ok(()) };
         if git.index_look(&sight.root) != self.git.index {
-            return self.read_repo();
+            return self.reread_repo();
         }
         let context = git.standing(&sight.root);
         if context != self.git.context {
@@ -65,7 +72,7 @@ impl Tracker {
         let mut directories = BTreeSet::new();
         for path in edited {
             if path.as_bytes() == FILE_NAME.as_bytes() {
-                self.read_repo()?;
+                self.reread_repo()?;
             }
             directories.extend(path.parent().filter(|_| filter::is_rule_file(&path)));
         }

@@ -28,7 +28,7 @@ impl Tracker {
         {
             match command {
                 Command::Scan(waiter) => self.scan_for(waiter),
-                Command::Reload => self.read_repo()?,
+                Command::Reload => self.reread_repo()?,
                 Command::Stop => self.stopping = true,
             }
         }
