@@ -7,9 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
-use anyhow::Context as _;
-
-use super::exit::Exit;
+use super::exit::{Exit, failed};
 use super::place::escaped;
 use super::shell::{Printer, Shell};
 use crate::hash::hash_stream;
@@ -89,15 +87,21 @@ fn check_file(shell: &Shell, path: &Path, out: &mut Printer) -> anyhow::Result<u
     let mut reader: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
-        let file = File::open(path).with_context(|| format!("read {}", path.display()))?;
+        let file = File::open(path).map_err(|error| unread(path, &error))?;
         Box::new(BufReader::new(file))
     };
     let (mut failures, mut line) = (0, String::new());
-    while reader.read_line(&mut line).with_context(|| format!("read {}", path.display()))? > 0 {
+    while reader.read_line(&mut line).map_err(|error| unread(path, &error))? > 0 {
         failures += u64::from(!check_line(shell, &line, out)?);
         line.clear();
     }
     Ok(failures)
+}
+
+/// A checksum file that cannot be read ends the check. The code is `b3sum`'s whatever the reason,
+/// where a denied read elsewhere has a code of its own.
+fn unread(path: &Path, error: &io::Error) -> anyhow::Error {
+    failed(Exit::Unexpected, format!("read {}: {error}", escaped(path.as_os_str())))
 }
 
 fn check_line(shell: &Shell, line: &str, out: &mut Printer) -> anyhow::Result<bool> {
@@ -195,6 +199,7 @@ fn complain(text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::exit::report;
     use super::*;
 
     const HASH: &str = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
@@ -209,6 +214,12 @@ mod tests {
                 check(&format!("{mark}BLAKE3 ({written}) = {HASH}"), name);
             }
         }
+    }
+
+    #[test]
+    fn a_checksum_file_that_may_not_be_read_ends_with_one_as_any_failure_does() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_eq!(report(&unread(Path::new("sums"), &denied)), Exit::Unexpected);
     }
 
     #[test]
