@@ -15,6 +15,7 @@ mod config;
 mod conformance;
 mod control;
 mod hash;
+mod hash_command;
 mod ignore;
 mod migrate;
 mod postgres;
