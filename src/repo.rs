@@ -16,6 +16,7 @@ use std::sync::Arc;
 use self::git::GitDir;
 use self::policy::{Current, Decision, Inputs, User};
 use self::trust::{Store, Subject, TrustError};
+use crate::runtime::chain::chain;
 use crate::runtime::rooted::Root;
 use crate::watch::filter::{Filter, Tracked};
 
@@ -85,10 +86,4 @@ impl Reading {
     pub fn rebase(&self, filter: &mut Filter) {
         filter.rebase(&self.decision.effective.filter, Arc::clone(&self.tracked));
     }
-}
-
-/// An error with its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

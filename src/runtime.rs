@@ -1,5 +1,6 @@
 //! What any daemon needs and knows nothing of stamps: time, tasks, signals, logs, units, secrets.
 
+pub mod chain;
 pub mod clock;
 pub mod notify;
 pub mod rooted;

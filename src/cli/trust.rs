@@ -118,9 +118,8 @@ impl<'c> Scene<'c> {
         let mut filter = self.reading.filter();
         let mut met = FxHashSet::default();
         for path in paths {
-            let ancestors = std::iter::successors(path.parent(), RepoPath::parent);
             // Whoever met a directory has met those above it.
-            for dir in ancestors.take_while(|dir| met.insert(dir.clone())) {
+            for dir in path.ancestors().take_while(|dir| met.insert(dir.clone())) {
                 filter.set_dir(&dir, self.rules(&dir));
             }
         }

@@ -241,8 +241,20 @@ const SYNC: &[Key] = &[
     key("backoff_max", Kind::Duration, Is("5min"), "The longest wait between attempts."),
 ];
 
+/// Of every road.
+const ENABLED: Key =
+    key("enabled", Kind::Switch, Is("true"), "false switches the road off and keeps the section.");
+
+/// Of every road that may speak TLS.
+const CA_FILE: Key = key(
+    "ca_file",
+    Kind::Path,
+    Unset { example: "/etc/stampd/ca.pem" },
+    "Authorities in PEM. Without it: the machine's.",
+);
+
 const POSTGRES: &[Key] = &[
-    key("enabled", Kind::Switch, Is("true"), "false switches the road off and keeps the section."),
+    ENABLED,
     key(
         "url",
         Kind::Url,
@@ -256,12 +268,7 @@ const POSTGRES: &[Key] = &[
         Unset { example: "credential:pg.password" },
         "credential, file or env.",
     ),
-    key(
-        "ca_file",
-        Kind::Path,
-        Unset { example: "/etc/stampd/ca.pem" },
-        "Authorities in PEM. Without it: the machine's.",
-    ),
+    CA_FILE,
     key(
         "allow_insecure",
         Kind::Switch,
@@ -271,7 +278,7 @@ const POSTGRES: &[Key] = &[
 ];
 
 const KAFKA: &[Key] = &[
-    key("enabled", Kind::Switch, Is("true"), "false switches the road off and keeps the section."),
+    ENABLED,
     key(
         "brokers",
         Kind::Texts,
@@ -305,12 +312,7 @@ const KAFKA: &[Key] = &[
         Unset { example: "credential:kafka.password" },
         "credential, file or env.",
     ),
-    key(
-        "ca_file",
-        Kind::Path,
-        Unset { example: "/etc/stampd/ca.pem" },
-        "Authorities in PEM. Without it: the machine's.",
-    ),
+    CA_FILE,
     key(
         "allow_insecure",
         Kind::Switch,

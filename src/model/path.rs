@@ -63,6 +63,11 @@ impl RepoPath {
         Some(Self(Arc::from(&self.0[..end])))
     }
 
+    /// The directories that hold this path, the nearest first, the root last.
+    pub fn ancestors(&self) -> impl Iterator<Item = Self> {
+        std::iter::successors(self.parent(), Self::parent)
+    }
+
     /// The last component; empty for the root.
     pub fn name(&self) -> &[u8] {
         let start = self.0.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
@@ -157,6 +162,7 @@ mod tests {
         assert_eq!(path.name(), b"main.rs");
         let src = path.parent().expect("not the root");
         assert_eq!(src.parent(), Some(RepoPath::root()));
+        assert_eq!(path.ancestors().collect::<Vec<_>>(), [src.clone(), RepoPath::root()]);
         assert!(path.is_within(&src) && path.is_within(&RepoPath::root()) && src.is_within(&src));
         assert!(!RepoPath::root().join(b"src2").is_within(&src));
     }

@@ -114,11 +114,7 @@ fn sum_up(gone: Vec<Gone>, candidates: Vec<Candidate>, outcomes: Vec<Outcome>) -
 
 /// What a single file that was read elsewhere amounts to.
 pub fn judge(candidate: Candidate, outcome: Outcome) -> Examined {
-    let mut examined = Examined::default();
-    let mut appeared = Vec::new();
-    sort_out(candidate, outcome, &mut examined, &mut appeared);
-    examined.observations.extend(appeared);
-    examined
+    sum_up(Vec::new(), vec![candidate], vec![outcome])
 }
 
 /// The bytes of the path before its last name.

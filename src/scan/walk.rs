@@ -122,6 +122,11 @@ impl Walk {
         &self.starts
     }
 
+    /// Whether the walk is of the whole repo.
+    pub fn covers_everything(&self) -> bool {
+        self.starts.iter().any(RepoPath::is_root)
+    }
+
     /// Whether every directory has been compared.
     pub fn is_done(&self) -> bool {
         self.frontier.is_empty()

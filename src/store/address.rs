@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_postgres::config::{Host, SslMode};
 
 use super::tls::Trust;
+use crate::runtime::chain::chain;
 use crate::runtime::secret::Secret;
 
 /// How to reach a database.
@@ -132,7 +133,7 @@ impl Address {
         }
         let (url, word) = without_sslmode(&config.url);
         let mut client: tokio_postgres::Config =
-            url.parse().map_err(|error| AddressError::Malformed(super::error::chain(&error)))?;
+            url.parse().map_err(|error| AddressError::Malformed(chain(&error)))?;
         if client.get_password().is_some() {
             return Err(AddressError::Password);
         }

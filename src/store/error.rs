@@ -8,6 +8,7 @@ use tokio_postgres::error::{DbError, SqlState};
 use super::address::AddressError;
 use super::tls::TlsError;
 use crate::model::class::Class;
+use crate::runtime::chain::chain;
 use crate::runtime::secret::SecretError;
 
 /// The stream holds another stamp at a position of ours; `stampd_append` raises it.
@@ -132,18 +133,6 @@ fn class_of(code: &str) -> Class {
             _ => Class::Park,
         },
     }
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// What the server said, or what became of the connection.

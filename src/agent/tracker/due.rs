@@ -153,9 +153,7 @@ impl Tracker {
         let tops: FxHashSet<RepoPath> = gone.iter().map(|(path, _)| path.clone()).collect();
         let mut rows = Vec::new();
         for (path, seen) in gone {
-            let covered = std::iter::successors(path.parent(), RepoPath::parent)
-                .any(|parent| tops.contains(&parent));
-            if covered {
+            if path.ancestors().any(|up| tops.contains(&up)) {
                 continue;
             }
             self.retries.settled(&path);

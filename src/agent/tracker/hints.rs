@@ -92,13 +92,8 @@ impl Tracker {
         let seen = self.parts.clock.now();
         let moved = self.take_moved(&differences, went, seen)?;
         for difference in differences {
-            if moved.contains(&difference.path) {
-                continue;
-            }
-            if self.is_fresh(&difference, seen) {
-                self.settle_touched(&difference.path, seen);
-            } else {
-                self.queue.push_back(candidate(difference, seen));
+            if !moved.contains(&difference.path) {
+                self.take_difference(difference, seen);
             }
         }
         Ok(())
@@ -146,10 +141,5 @@ impl Tracker {
                 look.is_err_and(|error| crate::runtime::rooted::is_absent(&error))
             })
             .collect()
-    }
-
-    /// Lets a path settle as if it had just been touched.
-    pub(super) fn settle_touched(&mut self, path: &RepoPath, seen: Timestamp) {
-        self.settle.push(path, Urgency::Quiet, seen, Instant::now());
     }
 }

@@ -127,7 +127,8 @@ impl Tracker {
 impl super::root::Sight {
     /// Watches are never spent on ignored directories.
     fn disarm_ignored_above(&self, path: &RepoPath) {
-        let ignored = std::iter::successors(path.parent(), RepoPath::parent)
+        let ignored = path
+            .ancestors()
             .take_while(|up| !up.is_root() && !self.filter.ignored(up, true).is_visible())
             .last();
         if let Some(directory) = ignored.filter(|directory| self.watch.holds(directory)) {

@@ -12,6 +12,7 @@ use crate::model::stamp::SkipReason;
 use crate::runtime::time::Timestamp;
 use crate::scan::examine::Candidate;
 use crate::scan::walk::{Difference, Ground, Step, Totals, Walk};
+use crate::settle::Urgency;
 use crate::spool::SpoolError;
 use crate::watch::filter::Filter;
 
@@ -62,7 +63,7 @@ struct Running {
 pub(super) struct Walks {
     running: Option<Running>,
     /// A walk of everything that waits to begin, and who waits for it.
-    full: Option<(Purpose, Vec<Waiter>)>,
+    full: Option<Vec<Waiter>>,
     subtrees: BTreeSet<RepoPath>,
     /// Directories that could not be watched.
     pub(super) polled: BTreeSet<RepoPath>,
@@ -92,8 +93,7 @@ impl Walks {
 
     /// Asks for everything to be compared.
     pub(super) fn compare_all(&mut self, waiters: Vec<Waiter>) {
-        let (_, waiting) = self.full.get_or_insert((Purpose::Compare, Vec::new()));
-        waiting.extend(waiters);
+        self.full.get_or_insert_default().extend(waiters);
     }
 
     /// Asks for these directories, and all below, to be compared.
@@ -110,7 +110,7 @@ impl Walks {
     /// Forgets all that was asked of a root that is gone. Gives back who waited for it.
     pub(super) fn clear(&mut self) -> Vec<Waiter> {
         let mut waiters = self.running.take().map(|running| running.waiters).unwrap_or_default();
-        waiters.extend(self.full.take().map(|(_, waiters)| waiters).unwrap_or_default());
+        waiters.extend(self.full.take().unwrap_or_default());
         self.subtrees.clear();
         self.polled.clear();
         self.poll_due = None;
@@ -139,10 +139,9 @@ impl Walks {
             let starts = tops(std::mem::take(&mut self.subtrees));
             (starts, Purpose::Subtree, Vec::new())
         } else if repair {
-            let waiters = self.full.take().map(|(_, waiters)| waiters).unwrap_or_default();
-            (vec![RepoPath::root()], Purpose::Repair, waiters)
-        } else if let Some((purpose, waiters)) = self.full.take() {
-            (vec![RepoPath::root()], purpose, waiters)
+            (vec![RepoPath::root()], Purpose::Repair, self.full.take().unwrap_or_default())
+        } else if let Some(waiters) = self.full.take() {
+            (vec![RepoPath::root()], Purpose::Compare, waiters)
         } else if self.poll_due.is_some_and(|due| due <= now) {
             self.poll_due = None;
             (tops(std::mem::take(&mut self.polled)), Purpose::Poll, Vec::new())
@@ -159,12 +158,7 @@ impl Walks {
 /// Of the directories, those that lie in no other of them.
 fn tops(directories: BTreeSet<RepoPath>) -> Vec<RepoPath> {
     let all = directories.clone();
-    directories
-        .into_iter()
-        .filter(|path| {
-            !std::iter::successors(path.parent(), RepoPath::parent).any(|up| all.contains(&up))
-        })
-        .collect()
+    directories.into_iter().filter(|path| !path.ancestors().any(|up| all.contains(&up))).collect()
 }
 
 impl Tracker {
@@ -273,18 +267,26 @@ impl Tracker {
         self.note_unreadable(step.unreadable)?;
         let seen = self.parts.clock.now();
         for difference in step.differences {
-            let settles = !matches!(purpose, Purpose::Compare) && self.is_fresh(&difference, seen);
-            if settles {
-                self.settle_touched(&difference.path, seen);
-            } else {
+            if purpose == Purpose::Compare {
                 self.queue.push_back(candidate(difference, seen));
+            } else {
+                self.take_difference(difference, seen);
             }
         }
         Ok(())
     }
 
+    /// Has a difference examined, at once or when it has settled.
+    pub(super) fn take_difference(&mut self, difference: Difference, seen: Timestamp) {
+        if self.is_fresh(&difference, seen) {
+            self.settle.push(&difference.path, Urgency::Quiet, seen, Instant::now());
+        } else {
+            self.queue.push_back(candidate(difference, seen));
+        }
+    }
+
     /// Whether it changed so recently that more is to be expected.
-    pub(super) fn is_fresh(&self, difference: &Difference, now: Timestamp) -> bool {
+    fn is_fresh(&self, difference: &Difference, now: Timestamp) -> bool {
         let stat = &difference.stat;
         let changed = Timestamp::from_nanos(stat.mtime_ns.max(stat.ctime_ns));
         now >= changed && now.since(changed) < self.effective.settle.settle
@@ -312,13 +314,13 @@ impl Tracker {
     fn end_walk(&mut self, running: Running) -> Result<(), SpoolError> {
         let unmet = self.unmet(&running.walk)?;
         self.examine_paths(unmet)?;
-        if running.walk.starts() == [RepoPath::root()] {
+        if running.walk.covers_everything() {
             self.walks.totals = running.walk.totals();
+            self.ending = true;
         }
         if running.purpose == Purpose::Repair {
             self.repair_ended();
         }
-        self.ending |= running.walk.starts() == [RepoPath::root()];
         self.waiting.extend(running.waiters);
         self.note_watch_limit();
         Ok(())
@@ -328,7 +330,7 @@ impl Tracker {
     fn unmet(&mut self, walk: &Walk) -> Result<Vec<Hinted>, SpoolError> {
         self.await_durable()?;
         let known = self.parts.repo.known();
-        if walk.starts() == [RepoPath::root()] && walk.met_len() == known.len() {
+        if walk.covers_everything() && walk.met_len() == known.len() {
             return Ok(Vec::new());
         }
         let seen = self.parts.clock.now();

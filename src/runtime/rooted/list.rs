@@ -1,7 +1,10 @@
 //! What a directory holds, with the kinds the file system tells for free.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::BorrowedFd;
+
+use rustix::fs::FileType;
 
 use super::stat::FileKind;
 
@@ -12,6 +15,15 @@ pub struct DirEntry {
     pub name: Box<[u8]>,
     /// A hint: what it was when it was listed; `None` when the file system does not say.
     pub kind: Option<FileKind>,
+}
+
+impl DirEntry {
+    /// Takes what the kernel listed; `.` and `..` are no entries.
+    fn new(name: &CStr, kind: FileType) -> Option<Self> {
+        let name = name.to_bytes();
+        let kind = FileKind::from_type(kind);
+        (!matches!(name, b"." | b"..")).then(|| Self { name: name.into(), kind })
+    }
 }
 
 /// Lists a directory from its beginning, without `.` and `..`, in the file system's own order.
@@ -30,11 +42,7 @@ pub fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<DirEntry>> {
     let mut entries = Vec::new();
     while let Some(entry) = raw.next() {
         let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if !matches!(name, b"." | b"..") {
-            entries
-                .push(DirEntry { name: name.into(), kind: FileKind::from_type(entry.file_type()) });
-        }
+        entries.extend(DirEntry::new(entry.file_name(), entry.file_type()));
     }
     Ok(entries)
 }
@@ -45,11 +53,7 @@ pub fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<DirEntry>> {
     let mut entries = Vec::new();
     for entry in rustix::fs::Dir::read_from(dir)? {
         let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if !matches!(name, b"." | b"..") {
-            entries
-                .push(DirEntry { name: name.into(), kind: FileKind::from_type(entry.file_type()) });
-        }
+        entries.extend(DirEntry::new(entry.file_name(), entry.file_type()));
     }
     Ok(entries)
 }
