@@ -4,7 +4,6 @@
 //! recognised as one that was renamed. Hashing runs on the pool of the caller; nothing here waits
 //! for the spool.
 
-use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::atomic::AtomicBool;
 
@@ -14,8 +13,7 @@ use super::pair::{Side, Traits, pair};
 use crate::hash::{Hasher, Outcome};
 use crate::model::change::{Observation, Row, What};
 use crate::model::path::RepoPath;
-use crate::model::stamp::SkipReason;
-use crate::runtime::rooted::{self, Root};
+use crate::runtime::rooted::Root;
 use crate::runtime::time::Timestamp;
 
 /// Files of one directory that one task opens that directory for.
@@ -96,7 +94,11 @@ impl Reading<'_> {
                     self.hasher.digest_at(dir.as_fd(), candidate.path.name(), self.stop)
                 })
                 .collect(),
-            Err(error) => chunk.iter().map(|_| out_of_reach(&error)).collect(),
+            // Each path's own lookup says why: only the hasher knows which errors are the machine's.
+            Err(_) => chunk
+                .iter()
+                .map(|candidate| self.hasher.digest(self.root, &candidate.path, self.stop))
+                .collect(),
         }
     }
 }
@@ -121,16 +123,6 @@ pub fn judge(candidate: Candidate, outcome: Outcome) -> Examined {
 fn directory(path: &RepoPath) -> &[u8] {
     let bytes = path.as_bytes();
     &bytes[..bytes.len() - path.name().len()]
-}
-
-/// What can be said of a file that cannot be looked up: only "there is no such path" means that it is
-/// gone; anything else means that we cannot see.
-fn out_of_reach(error: &io::Error) -> Outcome {
-    if rooted::is_absent(error) {
-        Outcome::Gone
-    } else {
-        Outcome::Skipped { stat: None, reason: SkipReason::Unreadable }
-    }
 }
 
 fn sort_out(
