@@ -131,6 +131,13 @@ impl Gaps {
         self.repair.stage = Stage::Running { overtaken: false };
     }
 
+    /// Notes that a repair was given up before its end: another is due.
+    pub(super) fn repair_dropped(&mut self, now: Instant) {
+        if matches!(self.repair.stage, Stage::Running { .. }) {
+            self.repair.stage = Stage::Due(now);
+        }
+    }
+
     /// Notes that a repair ended. Returns whether everything is seen again.
     pub(super) fn repair_ended(&mut self, now: Instant) -> bool {
         if self.repair.stage == (Stage::Running { overtaken: true }) {
@@ -171,6 +178,20 @@ mod tests {
         gaps.open(Cause::WatchLimit, at(1), "limit".into());
         gaps.open(Cause::Root, at(2), "gone".into());
         assert_eq!(gaps.state(), (RepoState::Absent, Some("gone".into())));
+    }
+
+    /// A root that went during a repair took the repair with it, and no overflow was repaired any
+    /// more: the one that never ended still counted as running.
+    #[test]
+    fn a_repair_that_is_dropped_is_due_again() {
+        let start = Instant::now();
+        let mut gaps = Gaps::default();
+        gaps.repair_dropped(start);
+        assert_eq!(gaps.repair_due(), None);
+        gaps.overflowed(start);
+        gaps.repair_began();
+        gaps.repair_dropped(start);
+        assert_eq!(gaps.repair_due(), Some(start));
     }
 
     #[test]

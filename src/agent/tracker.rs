@@ -199,16 +199,15 @@ impl Tracker {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        [
-            self.settle.next_deadline(),
-            self.retries.next_deadline(),
-            self.walks.next_deadline(),
-            self.gaps.repair_due(),
-            self.sight.is_none().then(|| self.walks.root_check_due()),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let walk = match self.sight {
+            Some(_) => self.walks.next_deadline(self.gaps.repair_due()),
+            // Without a root nothing is walked, whatever is due.
+            None => Some(self.walks.root_check_due()),
+        };
+        [self.settle.next_deadline(), self.retries.next_deadline(), walk]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Waits until everything appended so far is durable. What a full spool refused still differs

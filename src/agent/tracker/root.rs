@@ -136,6 +136,7 @@ impl Tracker {
         self.lost = self.sight.take().map(|sight| sight.watch).or(self.lost.take());
         self.queue.clear();
         let waiters = self.walks.clear();
+        self.gaps.repair_dropped(Instant::now());
         self.waiting.extend(waiters);
         let opened = self.gaps.open(Cause::Root, self.parts.clock.now(), reason);
         self.append_gap(opened);

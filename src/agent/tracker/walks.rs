@@ -127,10 +127,13 @@ impl Walks {
         self.root_check_due = Instant::now() + ROOT_CHECK_EVERY;
     }
 
-    /// When the next walk begins or goes on.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let resting = self.running.as_ref().and_then(|running| running.rests_until);
-        resting.into_iter().chain(self.poll_due).chain([self.audit_due]).min()
+    /// When the next walk begins, given when a repair is due, or the running one goes on: until it
+    /// ends no other begins, and to wake up for one that is due would be to wake up in vain.
+    pub(super) fn next_deadline(&self, repair_due: Option<Instant>) -> Option<Instant> {
+        match &self.running {
+            Some(running) => running.rests_until,
+            None => [repair_due, self.poll_due, Some(self.audit_due)].into_iter().flatten().min(),
+        }
     }
 
     /// The next walk to be made: subtrees first, since something appeared there.
@@ -349,4 +352,28 @@ impl Tracker {
 pub(super) fn candidate(difference: Difference, seen: Timestamp) -> Candidate {
     let Difference { path, stat } = difference;
     Candidate { path, seen, size: stat.size, held: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A poll or an audit that fell due while another walk rested woke the tracker at once and in
+    /// vain, over and over: a whole core until the walk ended.
+    #[test]
+    fn while_a_walk_rests_nothing_else_wakes_the_tracker() {
+        let now = Instant::now();
+        let mut walks = Walks::new(Duration::ZERO);
+        walks.poll(RepoPath::root());
+        let long_due = walks.next_deadline(Some(now)).expect("an audit is due");
+        assert!(long_due <= Instant::now());
+        let rests_until = now + AUDIT_REST;
+        walks.running = Some(Running {
+            walk: Walk::new(Vec::new(), &Filter::default()),
+            purpose: Purpose::Audit,
+            waiters: Vec::new(),
+            rests_until: Some(rests_until),
+        });
+        assert_eq!(walks.next_deadline(Some(now)), Some(rests_until));
+    }
 }
