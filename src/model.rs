@@ -7,6 +7,7 @@ pub mod batch;
 pub mod body;
 pub mod change;
 pub mod class;
+pub mod content;
 pub mod digest;
 pub mod envelope;
 pub mod filetype;
