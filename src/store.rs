@@ -4,6 +4,7 @@
 //! - `address` reads a URL and says which roads are safe; `tls` whom to trust on them;
 //! - `session` is one connection, driven by whoever uses it;
 //! - `streams` appends, the one way for the agent's own road, the bridge's and the adapter's;
+//! - `adopt` moves the rows of a table that another program made into ours;
 //! - `migrate` makes the schema, and tells whether a database has the one we know;
 //! - `error` says what is to be done about a failure.
 //!
@@ -11,6 +12,7 @@
 //! what to send is left to `sync` and the roles.
 
 pub mod address;
+pub mod adopt;
 pub mod error;
 pub mod migrate;
 pub mod session;

@@ -19,6 +19,16 @@ pub(super) fn over_bytes(shell: &Shell, bytes: u64) -> ProgressBar {
     bar(shell, Some(bytes), template)
 }
 
+/// A sign of life over work that the server does without telling how far it is: the message, and how
+/// long it has been at it.
+pub(super) fn spinner(shell: &Shell) -> ProgressBar {
+    let spinner = bar(shell, None, "{spinner} {elapsed}  {wide_msg}");
+    if shell.shows_progress() {
+        spinner.enable_steady_tick(LOOK_EVERY);
+    }
+    spinner
+}
+
 fn bar(shell: &Shell, length: Option<u64>, template: &str) -> ProgressBar {
     let target = if shell.shows_progress() {
         ProgressDrawTarget::stderr()

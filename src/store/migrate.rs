@@ -2,12 +2,14 @@
 //!
 //! Migrations are `migrations/postgres/NNNN_*.sql`, compiled in. All that are missing run in one
 //! transaction under an advisory lock, so a failure leaves the schema that was there, and two
-//! migrators at once do the work of one. Agents never migrate.
+//! migrators at once do the work of one. A `metadata_stamps` of another program is adopted in the
+//! same transaction; what that means is `adopt`'s to say. Agents never migrate.
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 use uuid::Uuid;
 
+use super::adopt::{self, AdoptError, Adoption, Hold, Stage};
 use super::error::StoreError;
 use super::session::Session;
 use crate::model::digest::Digest;
@@ -47,8 +49,15 @@ pub const MIGRATIONS: [Migration; 3] = [
 ];
 
 /// The tables that the migrations make.
-const TABLES: [&str; 6] =
-    ["metadata_stamps", "stamp_events", "stampd_ledger", "stampd_schema", "streams", "withheld"];
+const TABLES: [&str; 7] = [
+    adopt::TABLE,
+    adopt::UNPLACED,
+    "stamp_events",
+    "stampd_ledger",
+    "stampd_schema",
+    "streams",
+    "withheld",
+];
 
 /// Any number that no other program is likely to lock: "stampd" in ASCII.
 const LOCK: i64 = 0x7374_616d_7064;
@@ -107,6 +116,9 @@ pub enum MigrateError {
         #[source]
         source: StoreError,
     },
+    /// The database has a `metadata_stamps` that cannot be adopted.
+    #[error(transparent)]
+    Adopt(#[from] AdoptError),
     /// Another migrator holds the lock.
     #[error("migrate: another migration is running; try again when it is done")]
     Busy,
@@ -139,23 +151,61 @@ pub async fn survey(session: &mut Session) -> Result<Survey, StoreError> {
     session.run(async |client| survey_with(client).await).await
 }
 
-/// Tells which migrations are missing, and refuses a database that must not be migrated.
-pub async fn plan(session: &mut Session) -> Result<Vec<&'static Migration>, MigrateError> {
-    missing(&survey(session).await?)
+/// What a migration did, or would do.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The foreign table that is adopted.
+    pub adoption: Option<Adoption>,
+    /// The migrations that are missing.
+    pub steps: Vec<&'static Migration>,
 }
 
-/// Runs what is missing; returns what was run.
-pub async fn run(session: &mut Session) -> Result<Vec<&'static Migration>, MigrateError> {
+/// Hears how far the work is.
+pub type Watch<'a> = &'a mut (dyn FnMut(Stage) + Send);
+
+/// Tells what is to be done, and refuses a database that must not be migrated.
+pub async fn plan(session: &mut Session, watch: Watch<'_>) -> Result<Work, MigrateError> {
+    let (steps, adopts) = missing(&survey(session).await?)?;
+    if !adopts {
+        return Ok(Work { adoption: None, steps });
+    }
+    session.run(async |client| Ok(plan_with(client, watch).await)).await?
+}
+
+async fn plan_with(client: &mut Client, watch: Watch<'_>) -> Result<Work, MigrateError> {
+    // What is looked at must hold still, and the transaction leaves nothing behind.
+    let transaction = client.transaction().await.map_err(StoreError::from)?;
+    lock(&transaction).await?;
+    let survey = survey_with(transaction.client()).await.map_err(StoreError::from)?;
+    let (steps, adopts) = missing(&survey)?;
+    let mut adoption = None;
+    if adopts {
+        let found = adopt::look(&transaction, Hold::Loose).await?;
+        adoption = Some(found.assess(&transaction, watch).await?);
+    }
+    transaction.rollback().await.map_err(StoreError::from)?;
+    Ok(Work { adoption, steps })
+}
+
+/// Does what is to be done; returns what was.
+pub async fn run(session: &mut Session, watch: Watch<'_>) -> Result<Work, MigrateError> {
     // The first look says what is wrong without waiting for anyone.
-    plan(session).await?;
-    session.run(async |client| Ok(run_with(client).await)).await?
+    missing(&survey(session).await?)?;
+    session.run(async |client| Ok(run_with(client, watch).await)).await?
 }
 
-async fn run_with(client: &mut Client) -> Result<Vec<&'static Migration>, MigrateError> {
+async fn run_with(client: &mut Client, watch: Watch<'_>) -> Result<Work, MigrateError> {
     let transaction = client.transaction().await.map_err(StoreError::from)?;
     lock(&transaction).await?;
     // Another migrator may have been at work while we waited.
-    let steps = missing(&survey_with(transaction.client()).await.map_err(StoreError::from)?)?;
+    let survey = survey_with(transaction.client()).await.map_err(StoreError::from)?;
+    let (steps, adopts) = missing(&survey)?;
+    let mut found = None;
+    if adopts {
+        let old = adopt::look(&transaction, Hold::Fast).await?;
+        old.set_aside(&transaction).await?;
+        found = Some(old);
+    }
     for step in &steps {
         apply(&transaction, step).await.map_err(|error| MigrateError::Step {
             version: step.version,
@@ -163,8 +213,12 @@ async fn run_with(client: &mut Client) -> Result<Vec<&'static Migration>, Migrat
             source: error.into(),
         })?;
     }
+    let mut adoption = None;
+    if let Some(found) = found {
+        adoption = Some(found.carry(&transaction, watch).await?);
+    }
     transaction.commit().await.map_err(StoreError::from)?;
-    Ok(steps)
+    Ok(Work { adoption, steps })
 }
 
 async fn lock(transaction: &Transaction<'_>) -> Result<(), MigrateError> {
@@ -187,8 +241,8 @@ async fn apply(
     Ok(())
 }
 
-/// The migrations that a database lacks.
-fn missing(survey: &Survey) -> Result<Vec<&'static Migration>, MigrateError> {
+/// The migrations that a database lacks, and whether a table is to be adopted with them.
+fn missing(survey: &Survey) -> Result<(Vec<&'static Migration>, bool), MigrateError> {
     if let Some(unfit) = survey.unfit() {
         return Err(MigrateError::Unfit(unfit));
     }
@@ -198,9 +252,11 @@ fn missing(survey: &Survey) -> Result<Vec<&'static Migration>, MigrateError> {
         Standing::Current => MIGRATIONS.len() as i32,
         Standing::Ahead(version) => return Err(MigrateError::Newer(*version)),
         Standing::Altered(version) => return Err(MigrateError::Altered(*version)),
+        Standing::Foreign(tables) if *tables == [adopt::TABLE] => 0,
         Standing::Foreign(tables) => return Err(MigrateError::Foreign(tables.join(", "))),
     };
-    Ok(MIGRATIONS.iter().filter(|migration| migration.version > ran).collect())
+    let steps = MIGRATIONS.iter().filter(|migration| migration.version > ran).collect();
+    Ok((steps, matches!(survey.standing, Standing::Foreign(_))))
 }
 
 impl Survey {

@@ -10,7 +10,7 @@ use crate::support::postgres::{Address, Database};
 use crate::support::record::{Record, config};
 
 async fn migrate(address: &Address, check: bool) -> Result<Report, MigrateError> {
-    run(&config(address), check).await
+    run(&config(address), check, &mut |_| ()).await
 }
 
 /// Everything that a migration could have made, to compare before with after.
@@ -81,14 +81,14 @@ async fn a_failure_in_the_middle_leaves_what_was_there() {
 async fn tables_that_stampd_did_not_make_are_refused_and_left_alone() {
     let database = Database::create();
     database.batch(
-        "CREATE TABLE metadata_stamps (id SERIAL PRIMARY KEY, file_hash VARCHAR(64) NOT NULL);
-         INSERT INTO metadata_stamps (file_hash) VALUES ('kept')",
+        "CREATE TABLE streams (id SERIAL PRIMARY KEY, name text NOT NULL);
+         INSERT INTO streams (name) VALUES ('kept'); CREATE VIEW withheld AS SELECT 1",
     );
     let before = shape(&database).await;
     for check in [true, false] {
         let error = migrate(&database.admin(), check).await.unwrap_err();
         assert!(matches!(error, MigrateError::Foreign(_)), "{error:?}");
-        assert!(error.to_string().contains("metadata_stamps"), "{error}");
+        assert!(error.to_string().contains("streams, withheld"), "{error}");
     }
     assert_eq!(shape(&database).await, before);
 }

@@ -100,7 +100,7 @@ async fn a_database_never_migrated_is_parked_until_it_is() {
     desk.stamp(20).await;
     let courier = desk.deliver_to(sink(&database.admin()));
     courier.state(ReachState::Parked, "stampd migrate").await;
-    migrate::run(&mut session(&database.admin()).await).await.expect("it migrates");
+    migrate::run(&mut session(&database.admin()).await, &mut |_| ()).await.expect("it migrates");
     courier.confirmed().await;
     courier.state(ReachState::Online, "").await;
 }

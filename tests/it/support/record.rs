@@ -27,7 +27,9 @@ impl Record {
     /// Makes a database, migrates it and makes an agent's login.
     pub async fn create() -> Self {
         let mut database = Database::create();
-        migrate::run(&mut session(&database.admin()).await).await.expect("it migrates");
+        migrate::run(&mut session(&database.admin()).await, &mut |_| ())
+            .await
+            .expect("it migrates");
         let agent = database.login("stampd_agent");
         Self { database, agent }
     }
