@@ -169,8 +169,8 @@ pub(super) fn dispatch(shell: &Shell, args: &Args) -> anyhow::Result<Exit> {
 
 fn words_of(stage: Stage) -> String {
     match stage {
-        Stage::Reading(rows) => format!("looking at about {rows} rows of metadata_stamps"),
-        Stage::Copying(rows) => format!("copying about {rows} rows of metadata_stamps"),
+        Stage::Reading(count) => format!("looking at {} of metadata_stamps", rows(count)),
+        Stage::Copying(count) => format!("copying {} of metadata_stamps", rows(count)),
         Stage::Indexing => "building the indexes of metadata_stamps".to_owned(),
     }
 }

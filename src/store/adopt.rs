@@ -56,7 +56,7 @@ pub struct Adoption {
 /// How far the work is, for whoever watches it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Rows that do not fit are looked for; as many rows as the server's statistics tell.
+    /// Rows that do not fit are looked for, among so many.
     Reading(u64),
     /// Rows are copied.
     Copying(u64),
@@ -129,8 +129,8 @@ pub(super) struct Found {
     mapping: Mapping,
     readers: Vec<String>,
     gone: Vec<String>,
-    /// By the server's statistics; nothing is decided by it.
-    rows_about: u64,
+    /// How many there are; exact while the table is held fast.
+    rows: u64,
 }
 
 impl Found {
@@ -140,7 +140,7 @@ impl Found {
         tx: &Transaction<'_>,
         watch: &mut (dyn FnMut(Stage) + Send),
     ) -> Result<Adoption, AdoptError> {
-        watch(Stage::Reading(self.rows_about));
+        watch(Stage::Reading(self.rows));
         let marked = self.mapping.marks(TABLE);
         let query =
             format!("SELECT reason, count(*) FROM ({marked}) m GROUP BY 1 ORDER BY 2 DESC, 1");
@@ -168,17 +168,15 @@ impl Found {
         watch: &mut (dyn FnMut(Stage) + Send),
     ) -> Result<Adoption, AdoptError> {
         tx.batch_execute(SETTINGS).await?;
-        watch(Stage::Reading(self.rows_about));
+        watch(Stage::Reading(self.rows));
         let unplaced = self.mark(tx).await?;
-        watch(Stage::Copying(self.rows_about));
+        watch(Stage::Copying(self.rows));
         let indexes = names(tx, INDEXES).await?;
         tx.batch_execute(DROP_INDEXES).await?;
         let placed = tx.execute(&self.mapping.place(ASIDE), &[]).await?;
         let moved = if unplaced.is_empty() { 0 } else { keep_unplaced(tx).await? };
-        let before = tx.query_one("SELECT count(*) FROM public.stampd_adopting", &[]).await?;
-        let before = before.try_get::<_, i64>(0)? as u64;
-        if before != placed + moved {
-            return Err(AdoptError::Miscounted { before, after: placed + moved });
+        if self.rows != placed + moved {
+            return Err(AdoptError::Miscounted { before: self.rows, after: placed + moved });
         }
         watch(Stage::Indexing);
         // Built once over all rows, an index takes a fraction of what it takes row by row.
@@ -259,6 +257,8 @@ async fn drop_old(tx: &Transaction<'_>) -> Result<(), AdoptError> {
     })
 }
 
+/// Renames the table and whatever has a name that ours would get: a constraint of the same name,
+/// even elsewhere, would make the server choose another one for ours.
 const SET_ASIDE: &str = "
     ALTER TABLE public.metadata_stamps RENAME TO stampd_adopting;
     DO $$ DECLARE
@@ -268,6 +268,13 @@ const SET_ASIDE: &str = "
             FROM pg_index i WHERE i.indrelid = 'public.stampd_adopting'::regclass
         LOOP
             EXECUTE format('ALTER INDEX %s RENAME TO stampd_adopting_%s', old.name, old.number);
+        END LOOP;
+        FOR old IN SELECT c.conname AS name, c.oid::bigint AS number FROM pg_constraint c
+            WHERE c.conrelid = 'public.stampd_adopting'::regclass
+                AND c.contype NOT IN ('p', 'u', 'x')
+        LOOP
+            EXECUTE format('ALTER TABLE public.stampd_adopting
+                RENAME CONSTRAINT %I TO stampd_adopting_%s', old.name, old.number);
         END LOOP;
     END $$;
     SET LOCAL search_path TO DEFAULT";

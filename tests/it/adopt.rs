@@ -39,9 +39,11 @@ async fn shape(database: &Database) -> Vec<String> {
         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE relnamespace = 'public'::regnamespace AND a.attnum > 0
-        UNION ALL SELECT pg_get_constraintdef(oid) FROM pg_constraint
+        UNION ALL SELECT conname || pg_get_constraintdef(oid) FROM pg_constraint
         WHERE connamespace = 'public'::regnamespace
         UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+        UNION ALL SELECT pg_get_indexdef(indexrelid) FROM pg_index
+        WHERE indrelid = 'metadata_stamps'::regclass
         UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal
         UNION ALL SELECT row_to_json(s)::text FROM metadata_stamps s
         ORDER BY 1";
@@ -411,8 +413,8 @@ async fn only_the_owner_adopts_and_readers_stay_readers() {
     let (theirs, admin) = (&owner.user, database.admin().user);
     database.batch(&format!(
         "ALTER TABLE metadata_stamps OWNER TO {theirs}; GRANT SELECT ON metadata_stamps TO {};
-         GRANT SELECT, INSERT ON metadata_stamps TO {}; GRANT CREATE ON SCHEMA public TO {}",
-        reader.user, writer.user, reader.user
+         GRANT SELECT, INSERT ON metadata_stamps TO {}; GRANT SELECT (id) ON metadata_stamps TO {}",
+        reader.user, writer.user, writer.user
     ));
     let error = migrate(&reader, false).await.unwrap_err();
     assert!(matches!(error, MigrateError::Adopt(AdoptError::NotOwner { .. })), "{error:?}");
@@ -421,6 +423,7 @@ async fn only_the_owner_adopts_and_readers_stay_readers() {
     let report = migrate(&database.admin(), false).await.unwrap();
     let gone = adoption(&report)["gone"].to_string();
     assert!(gone.contains(&format!("insert of {}", writer.user)), "{gone}");
+    assert!(gone.contains(&format!("select on column id of {}", writer.user)), "{gone}");
     assert!(gone.contains("trigger update_metadata_stamps_updated_at"), "{gone}");
     for login in [&owner, &reader, &writer] {
         let client = login.connect().await;
@@ -504,7 +507,7 @@ async fn a_migration_killed_in_the_middle_leaves_the_old_schema_whole() {
     };
     let (outcome, ()) = tokio::join!(migrating, killing);
     assert!(matches!(outcome, Err(MigrateError::Adopt(AdoptError::Store(_)))), "{outcome:?}");
-    assert!(matches!(stages[..], [Stage::Reading(_), Stage::Copying(_), Stage::Indexing]));
+    assert_eq!(stages, [Stage::Reading(500), Stage::Copying(500), Stage::Indexing]);
     assert_eq!(shape(&database).await, before);
     holder.batch_execute("SELECT pg_advisory_unlock(77)").await.unwrap();
     let report = migrate(&database.admin(), false).await.unwrap();
@@ -559,4 +562,24 @@ async fn a_stamp_of_an_adopted_content_finds_its_row() {
     let old = "SELECT count(*) FROM metadata_stamps WHERE stamp_data->'old' = 'true'";
     assert_eq!(count(&client, old).await, 2);
     assert_eq!(count(&client, "SELECT count(*) FROM stamp_events").await, 3);
+}
+
+#[tokio::test]
+async fn a_table_of_ours_without_the_rest_is_adopted_as_it_is() {
+    let record = Record::create().await;
+    let mut agent = session(&record.agent).await;
+    append(&mut agent, &[&piece(stream(), 0..5)], Gaps::Refused).await.unwrap();
+    let client = record.database.admin().connect().await;
+    let query = "SELECT * FROM metadata_stamps ORDER BY id";
+    let before = rows(&client, query).await;
+    // As after a restore of this one table.
+    let rest = "DROP TABLE stampd_schema, stampd_ledger, streams, stamp_events, withheld;
+        DO $$ DECLARE f regprocedure; BEGIN
+            FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'public'::regnamespace LOOP
+                EXECUTE format('DROP FUNCTION %s', f);
+            END LOOP;
+        END $$";
+    record.database.batch(rest);
+    migrate(&record.database.admin(), false).await.unwrap();
+    assert_eq!(rows(&client, query).await, before);
 }

@@ -29,20 +29,14 @@ pub(in crate::store) async fn look(tx: &Transaction<'_>, hold: Hold) -> Result<F
     if !in_the_way.is_empty() {
         return Err(AdoptError::InTheWay(in_the_way));
     }
-    let estimate = "SELECT greatest(reltuples, 0)::bigint FROM pg_class
-        WHERE oid = 'public.metadata_stamps'::regclass";
-    let rows_about: i64 = tx.query_one(estimate, &[]).await?.try_get(0)?;
     let mapping = Mapping::new(columns, unique_id(tx).await?);
     if mapping.reads_json() {
         tx.batch_execute(TRY_JSONB).await?;
     }
-    Ok(Found {
-        shape,
-        mapping,
-        readers: names(tx, READERS).await?,
-        gone: names(tx, GONE).await?,
-        rows_about: rows_about as u64,
-    })
+    let (readers, gone) = (names(tx, READERS).await?, names(tx, GONE).await?);
+    let rows: i64 =
+        tx.query_one("SELECT count(*) FROM public.metadata_stamps", &[]).await?.try_get(0)?;
+    Ok(Found { shape, mapping, readers, gone, rows: rows as u64 })
 }
 
 /// Refuses what is no table, and a table that is not ours to change.
@@ -177,4 +171,8 @@ const GONE: &str = "
     FROM pg_class c, aclexplode(c.relacl) a
     WHERE c.oid = 'public.metadata_stamps'::regclass AND a.grantee <> c.relowner
         AND a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
+    UNION ALL SELECT format('%s on column %s of %s', lower(a.privilege_type), c.attname,
+        CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+    FROM pg_attribute c, aclexplode(c.attacl) a
+    WHERE c.attrelid = 'public.metadata_stamps'::regclass
     ORDER BY 1";
