@@ -296,10 +296,16 @@ const DROP_INDEXES: &str = "
     END $$";
 
 /// No name is taken from a schema that others may write to; a policy that would hide rows is an
-/// error instead; times are read and written as UTC, texts as they stand here.
+/// error instead; times are read and written as UTC, texts as they stand here. And where the server
+/// can, it looks whether we are still there while it works: after Ctrl-C nothing is held for long.
 const SETTINGS: &str = "
     SET LOCAL search_path = pg_catalog, pg_temp;
     SET LOCAL row_security = off;
     SET LOCAL standard_conforming_strings = on;
     SET LOCAL TimeZone = 'UTC';
-    SET LOCAL DateStyle = 'ISO, YMD'";
+    SET LOCAL DateStyle = 'ISO, YMD';
+    DO $$ BEGIN
+        SET LOCAL client_connection_check_interval = '1s';
+    EXCEPTION WHEN invalid_parameter_value THEN
+        NULL; -- its platform cannot
+    END $$";

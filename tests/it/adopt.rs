@@ -515,6 +515,29 @@ async fn a_migration_killed_in_the_middle_leaves_the_old_schema_whole() {
 }
 
 #[tokio::test]
+async fn a_migrator_that_goes_away_holds_nothing() {
+    let database = given(&format!("{}; {HOLD_UP}", SERVICE.with_rows(5)));
+    let before = shape(&database).await;
+    let holder = database.admin().connect().await;
+    holder.batch_execute("SELECT pg_advisory_lock(77)").await.unwrap();
+    let backends = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event = 'advisory'";
+    let admin = database.admin();
+    tokio::select! {
+        _ = migrate(&admin, false) => panic!("it is held up"),
+        () = wait_for_async("the migration is held up", async || {
+            (count(&holder, backends).await == 1).then_some(())
+        }) => {}
+    }
+    // The socket is closed, and the server finds out although it waits for something else.
+    wait_for_async("the server has given up", async || {
+        (count(&holder, backends).await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(shape(&database).await, before);
+}
+
+#[tokio::test]
 async fn a_table_in_use_is_waited_for_and_nothing_written_meanwhile_is_lost() {
     let database = given(&BARE.with_rows(5));
     let mut writer = database.admin().connect().await;
