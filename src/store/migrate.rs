@@ -369,6 +369,16 @@ mod tests {
     }
 
     #[test]
+    fn every_table_that_a_migration_makes_is_looked_for() {
+        for migration in MIGRATIONS {
+            for made in migration.sql.split("CREATE TABLE public.").skip(1) {
+                let name = made.split([' ', '(']).next().unwrap();
+                assert!(TABLES.contains(&name), "{name} of {:04}", migration.version);
+            }
+        }
+    }
+
+    #[test]
     fn a_schema_is_known_by_the_migrations_that_ran() {
         let tables = || vec!["metadata_stamps".to_owned()];
         assert_eq!(standing(vec![], None), Standing::Blank);
