@@ -3,17 +3,22 @@
 //! Every key is ASCII and written in sorted order, so that byte order and JCS's UTF-16 order agree.
 //! There are no floats; integers of 2^53 and more are written as strings.
 
+mod read;
+
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
+use super::content::DigestOf;
 use super::digest::Digest;
 use super::path::RepoPath;
-use super::stamp::{Context, Sealed, Stamp};
+use super::stamp::{Api, Context, Sealed, Stamp};
 use super::stream::Leaf;
 use crate::runtime::time::Timestamp;
+
+pub use read::{BodyError, read};
 
 /// The version of the rendering, in every body as `v`.
 pub const VERSION: u64 = 1;
@@ -64,9 +69,13 @@ pub fn seal(stamp: Stamp, shared: &Rendered) -> Sealed {
 /// Renders the canonical body of `stamp`, whose context `shared` must be of.
 pub fn render(stamp: &Stamp, shared: &Rendered) -> String {
     debug_assert_eq!(stamp.context, shared.context, "a body is rendered with its own context");
+    debug_assert!(stamp.path.is_none() || stamp.detail.place.is_none(), "a stamp has one path");
     let mut out = Members(Vec::with_capacity(640));
     // In sorted order; `keys_are_sorted_and_text_is_canonical` holds us to it.
     out.raw("agent", &shared.agent);
+    let api = stamp.detail.api.as_deref();
+    out.raw_if("api", api.map(object).as_deref());
+    out.raw_if("claimed", api.and_then(claimed));
     out.digest("digest", stamp.digest.as_ref());
     out.raw_if("file", shared.file.as_deref());
     out.path("from", "from_b64", stamp.from.as_ref());
@@ -77,6 +86,7 @@ pub fn render(stamp: &Stamp, shared: &Rendered) -> String {
     out.time("mtime", stamp.mtime);
     out.raw("namespace", &shared.namespace);
     out.path("path", "path_b64", stamp.path.as_ref());
+    out.text_if("path", stamp.detail.place.as_deref());
     out.digest("prev", stamp.prev.as_ref());
     out.raw_if("previous", stamp.detail.previous.as_ref().map(object).as_deref());
     out.text_if("reason", stamp.detail.reason.as_deref());
@@ -91,6 +101,11 @@ pub fn render(stamp: &Stamp, shared: &Rendered) -> String {
     out.time("until", stamp.detail.until);
     out.integer("v", Some(VERSION));
     out.finish()
+}
+
+/// Whether the digest is the caller's word alone.
+fn claimed(api: &Api) -> Option<&'static str> {
+    (api.digest_of == DigestOf::Claimed).then_some("true")
 }
 
 /// Canonical JSON of a value whose map keys are ASCII and whose numbers are small integers.
@@ -239,6 +254,8 @@ mod tests {
                     size: 1,
                     leaf: None,
                 }),
+                place: None,
+                api: None,
             },
         }
     }

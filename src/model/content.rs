@@ -1,9 +1,14 @@
 //! A content as the stamping API knows it: what a caller asks to be stamped, and the row that is
 //! held of it.
 //!
+//! `told` makes the `api` stamp of an order, and tells the row that follows from a stamp.
+//!
 //! Holds the types that the API, the store and the spool share. Which words a caller may use is
 //! decided at the edge; here everything is valid.
 
+mod told;
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -11,8 +16,11 @@ use super::digest::Digest;
 use super::namespace::Namespace;
 use crate::runtime::time::Timestamp;
 
+pub(super) use told::stamp_data;
+
 /// What a digest is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DigestOf {
     /// The exact bytes of a file.
     Bytes,

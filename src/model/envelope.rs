@@ -3,16 +3,20 @@
 //! The canonical body travels inside as it is, byte for byte, so that a reader can compute its leaf.
 //! Everything else in the envelope follows from the body and from where it was published.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::batch::Entry;
+use super::content;
 use super::digest::Digest;
-use super::identity::{event_id, stamp_id};
+use super::identity::event_id;
 use super::namespace::Namespace;
 use super::path::RepoPath;
-use super::stamp::{FileType, Kind, Sealed};
+use super::stamp::{Kind, Sealed, Stamp};
 use super::stream::{Leaf, StreamId};
 use crate::runtime::time::Timestamp;
 
@@ -59,6 +63,7 @@ fn of_stamp(sealed: &Sealed, place: &Place) -> Event {
         instance: &agent.id,
         node: Some(&agent.host),
         key: &key,
+        request: stamp.detail.api.as_ref().and_then(|api| api.correlation_id.as_deref()),
         seq: stamp.seq,
         place,
     };
@@ -76,6 +81,7 @@ fn of_withheld(withheld: &Withheld<'_>, since: Timestamp, place: &Place) -> Even
         instance: &key,
         node: None,
         key: &key,
+        request: None,
         seq: withheld.seq,
         place,
     };
@@ -111,6 +117,8 @@ struct Head<'a> {
     node: Option<&'a str>,
     /// The stream's id, which is the key of the record too.
     key: &'a str,
+    /// The caller's request, where there was one.
+    request: Option<&'a str>,
     seq: u64,
     place: &'a Place,
 }
@@ -125,7 +133,7 @@ impl Head<'_> {
             event_version: VERSION,
             timestamp: self.time,
             event_timestamp: self.time,
-            correlation_id: self.key,
+            correlation_id: self.request.unwrap_or(self.key),
             causation_id: None,
             source_service: SERVICE,
             source_version: self.version,
@@ -164,7 +172,7 @@ struct Envelope<'a, P: Serialize> {
     event_version: &'static str,
     timestamp: Timestamp,
     event_timestamp: Timestamp,
-    /// The stream's id: what happened to one repo belongs together.
+    /// The caller's own, else the stream's id: what happened to one repo belongs together.
     correlation_id: &'a str,
     causation_id: Option<Uuid>,
     source_service: &'static str,
@@ -197,18 +205,9 @@ struct Payload<'a> {
     /// From the first hint of the change to the stamp.
     execution_time_ms: u64,
     namespace: &'a Namespace,
-    stamp_data: StampData<'a>,
+    stamp_data: Map<String, Value>,
     /// The canonical body, untouched.
     stamp: &'a RawValue,
-}
-
-#[derive(Serialize)]
-struct StampData<'a> {
-    hash: Option<Digest>,
-    namespace: &'a Namespace,
-    timestamp: Timestamp,
-    protocol_version: &'static str,
-    file_metadata: Option<&'a FileType>,
 }
 
 #[derive(Serialize)]
@@ -231,29 +230,31 @@ fn as_text<S: serde::Serializer>(leaf: &Leaf, serializer: S) -> Result<S::Ok, S:
 
 fn payload_of(sealed: &Sealed) -> Payload<'_> {
     let stamp = &sealed.stamp;
-    let namespace = &stamp.context.namespace;
     // Of a path that is gone, what was there last.
     let hash = stamp.digest.or_else(|| stamp.prev.filter(|_| stamp.kind == Kind::Deleted));
-    let has_content = stamp.kind.has_content();
-    let content = stamp.digest.as_ref().filter(|_| has_content);
     Payload {
-        stamp_id: content.map(|digest| stamp_id(namespace, digest, stamp.path.as_ref())),
+        stamp_id: stamp.content_id(),
         file_hash: hash,
-        file_path: stamp.path.as_ref().map(|path| path.to_lossy().into_owned()),
+        file_path: stamp.place().map(Cow::into_owned),
         file_size_bytes: stamp.size,
         hash_algorithm: "BLAKE3",
         created_at: stamp.stamped,
         execution_time_ms: stamp.stamped.since(stamp.seen).as_millis() as u64,
-        namespace,
-        stamp_data: StampData {
-            hash,
-            namespace,
-            timestamp: stamp.stamped,
-            protocol_version: VERSION,
-            file_metadata: stamp.context.file.as_ref(),
-        },
+        namespace: &stamp.context.namespace,
+        stamp_data: stamp_data_of(stamp, hash),
         stamp: serde_json::from_str(&sealed.body).expect("a canonical body is JSON"),
     }
+}
+
+/// What `metadata_stamps` says of the content, and of a path that is gone what it said; beside it,
+/// what the name says.
+fn stamp_data_of(stamp: &Stamp, hash: Option<Digest>) -> Map<String, Value> {
+    let mut data = content::stamp_data(stamp);
+    data.insert("hash".to_owned(), hash.map(|hash| hash.to_string()).into());
+    let file = stamp.context.file.as_ref();
+    let file = serde_json::to_value(file).expect("the model's types have string keys only");
+    data.insert("file_metadata".to_owned(), file);
+    data
 }
 
 /// The names of a topic: `{environment}.{tenant}.{context}.evt.{slug}.v1`.
@@ -266,6 +267,7 @@ pub fn subject(entry: &Entry) -> String {
     match entry {
         Entry::Stamp(sealed) => {
             let path = sealed.stamp.path.as_ref().map(RepoPath::to_string);
+            let path = path.or_else(|| sealed.stamp.detail.place.clone());
             path.unwrap_or_else(|| sealed.stamp.kind.to_string())
         }
         Entry::Withheld { .. } => "a withheld leaf".to_owned(),
@@ -276,11 +278,12 @@ pub fn subject(entry: &Entry) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::model::body::{Rendered, seal};
-    use crate::model::stamp::{Agent, Context, Detail, Stamp};
+    use crate::model::content::{DigestOf, Order};
+    use crate::model::stamp::{Agent, Context, Detail, FileType, Stamp};
 
     fn sealed(kind: Kind) -> Sealed {
         let context = Arc::new(Context {
@@ -355,6 +358,46 @@ mod tests {
         assert_eq!(tree["event_type"], "STAMP_RETIRED");
         assert_eq!(tree["payload"]["file_hash"], Digest::of(b"old").to_string());
         assert_eq!(tree["payload"]["stamp_id"], Value::Null);
+    }
+
+    #[test]
+    fn an_api_stamp_carries_its_request_and_what_was_sent() {
+        let order = Order {
+            namespace: "a.b.c".parse().expect("a namespace"),
+            digest: Digest::of(b"x"),
+            digest_of: DigestOf::Claimed,
+            content_hash: None,
+            path: Some("/x".into()),
+            size: None,
+            content_type: None,
+            protocol_version: "1.1".into(),
+            metadata_version: "0.1".into(),
+            version: 1,
+            op_id: None,
+            correlation_id: Some("r-1".into()),
+            stamp: None,
+            stamp_type: None,
+            metadata: Map::from_iter([("a".to_owned(), json!(0.5))]),
+            stamp_data: Map::new(),
+            intelligence: Map::new(),
+            at: Timestamp::from_nanos(0),
+        };
+        let agent = Agent { id: "agent-1".into(), host: "host".into(), version: "9".into() };
+        let stream = StreamId::from_uuid(Uuid::from_u128(7));
+        let stamp = order.to_stamp(stream, 3, &agent, Timestamp::from_nanos(0));
+        let shared = Rendered::new(Arc::clone(&stamp.context));
+        let (_, tree) = json_of(&Entry::Stamp(Box::new(seal(stamp, &shared))));
+        assert_eq!(
+            (&tree["event_type"], &tree["correlation_id"]),
+            (&json!("STAMP_CREATED"), &json!("r-1"))
+        );
+        assert_eq!(tree["partition_key"], stream.to_string());
+        let payload = &tree["payload"];
+        assert_eq!(payload["stamp_id"], order.stamp_id().to_string());
+        assert_eq!(payload["file_path"], "/x");
+        assert_eq!(payload["stamp_data"]["metadata"], json!({"a": 0.5}));
+        assert_eq!(payload["stamp_data"]["protocol_version"], "1.1");
+        assert_eq!(payload["stamp"]["claimed"], true);
     }
 
     #[test]

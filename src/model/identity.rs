@@ -13,7 +13,12 @@ use super::stream::Leaf;
 /// The path goes in as the text by which receivers know it, so that whoever holds the row can
 /// compute its id.
 pub fn stamp_id(namespace: &Namespace, digest: &Digest, path: Option<&RepoPath>) -> Uuid {
-    let path = path.map(RepoPath::to_lossy).unwrap_or_default();
+    content_id(namespace, digest, path.map(RepoPath::to_lossy).as_deref())
+}
+
+/// [`stamp_id`] for a path that is known as text only.
+pub fn content_id(namespace: &Namespace, digest: &Digest, path: Option<&str>) -> Uuid {
+    let path = path.unwrap_or_default();
     let input = format!("{namespace}\0{digest}\0{path}");
     first_half_as_v8(Digest::of(input.as_bytes()).as_bytes())
 }

@@ -3,6 +3,7 @@
 //! Holds the types and which kind of stamp needs which fields. `model::body` writes and reads the
 //! canonical JSON; the spool gives identity.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +11,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use uuid::Uuid;
+
+use super::content::DigestOf;
 use super::digest::Digest;
+use super::identity::content_id;
 use super::namespace::Namespace;
 use super::path::RepoPath;
 use super::stream::{Leaf, StreamId};
@@ -235,6 +240,54 @@ pub struct Detail {
     /// On `opened` after another epoch: where that one ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<Previous>,
+    /// The path of an `api` stamp as its caller names it: absolute, relative or a mere name, since
+    /// nothing is ever opened by it. Never empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// Of `api`: what was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api: Option<Box<Api>>,
+}
+
+/// What an `api` stamp says beyond its content. Free-form JSON is held as text, since numbers of a
+/// caller's need not be integers, as those of a canonical body are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    /// BLAKE3 of the exact bytes, where the stamp's digest is of the canonical text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_hash: Option<Digest>,
+    /// The caller's request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// What the stamp's digest is of.
+    pub digest_of: DigestOf,
+    /// JSON object: what an intelligence service said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intelligence: Option<String>,
+    /// JSON object: what the caller says of the content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
+    /// Of the metadata's layout.
+    pub metadata_version: String,
+    /// The caller's operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub op_id: Option<Uuid>,
+    /// Of the stamp protocol.
+    pub protocol_version: String,
+    /// The in-file stamp, as it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<String>,
+    /// JSON object: further keys of `stamp_data`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp_data: Option<String>,
+    /// The identity that follows from namespace, digest and path.
+    pub stamp_id: Uuid,
+    /// `lightweight` or `rich`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp_type: Option<String>,
+    /// The caller's version of the content.
+    pub version: i32,
 }
 
 /// The end of the epoch before.
@@ -281,6 +334,20 @@ pub struct Stamp {
     pub stamped: Timestamp,
     /// The rarer keys.
     pub detail: Detail,
+}
+
+impl Stamp {
+    /// The path as text: by it receivers know the content.
+    pub fn place(&self) -> Option<Cow<'_, str>> {
+        let own = self.path.as_ref().map(RepoPath::to_lossy);
+        own.or_else(|| self.detail.place.as_deref().map(Cow::Borrowed))
+    }
+
+    /// The identity of the content that the stamp tells of, where it tells of one.
+    pub fn content_id(&self) -> Option<Uuid> {
+        let digest = self.digest.as_ref().filter(|_| self.kind.has_content())?;
+        Some(content_id(&self.context.namespace, digest, self.place().as_deref()))
+    }
 }
 
 /// A stamp as it is delivered: its canonical body and the leaf over it.

@@ -13,8 +13,6 @@ use uuid::Uuid;
 use super::error::StoreError;
 use super::session::Session;
 use crate::model::batch::{Batch, Entry};
-use crate::model::identity::stamp_id;
-use crate::model::stamp::Stamp;
 use crate::model::stream::Leaf;
 
 const APPEND: &str = "SELECT new_size, head, accepted, duplicates \
@@ -122,7 +120,8 @@ impl<'b> Piece<'b> {
         self.leaves.extend_from_slice(entry.leaf().as_bytes());
         let (body, id, reason, since) = match entry {
             Entry::Stamp(sealed) => {
-                (Some(sealed.body.as_str()), content_id(&sealed.stamp), None, None)
+                let id = sealed.stamp.content_id().unwrap_or_else(Uuid::nil);
+                (Some(sealed.body.as_str()), id, None, None)
             }
             Entry::Withheld { reason, since, .. } => {
                 (None, Uuid::nil(), Some(reason.as_str()), Some((*since).into()))
@@ -150,16 +149,6 @@ impl<'b> Piece<'b> {
             &self.beyond,
         ];
         appended(&client.query_one(statement, &arguments).await?)
-    }
-}
-
-/// The id of the content that a stamp tells of; nil where it tells of none.
-fn content_id(stamp: &Stamp) -> Uuid {
-    match &stamp.digest {
-        Some(digest) if stamp.kind.has_content() => {
-            stamp_id(&stamp.context.namespace, digest, stamp.path.as_ref())
-        }
-        _ => Uuid::nil(),
     }
 }
 

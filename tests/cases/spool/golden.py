@@ -20,6 +20,7 @@ RICH = PLAIN | {
     "git": {"head": "ab" * 20, "branch": "main"},
     "file": {"content_type": "text/x-rust", "language": "rust"},
 }
+BRIDGE = {"agent": AGENT, "namespace": "a.b.c", "file": {"content_type": "text/markdown"}}
 
 
 def case(context, kind, **columns):
@@ -44,6 +45,20 @@ CASES = [
     case(PLAIN, "coverage",
          detail={"reason": "overflow", "since": NOON - 10**9, "until": NOON}),
     case(PLAIN, "stopped"),
+    # stamp_id: the first half, as UUIDv8, of BLAKE3 (by the package blake3) of
+    # "a.b.c\0" + ONE + "\0" + the place.
+    case(BRIDGE, "api", digest=ONE, size=2**53 + 1,
+         detail={"place": "/srv/../ä \U0001f600.md", "api": {
+             "stamp_id": "ea402955-14a8-8fc1-89e9-f9dfb296f250", "digest_of": "onex-text", "content_hash": TWO,
+             "correlation_id": "r\u00e9q \"1\"", "op_id": "00000000-0000-0000-0000-000000000009",
+             "version": -3, "metadata_version": "0.1", "protocol_version": "1.0",
+             "stamp": "# ONEX:uid=x", "stamp_type": "lightweight",
+             "metadata": '{"ratio":0.5,"a":{"b":[1e3,null]}}', "stamp_data": '{"k":"\\u0001"}',
+             "intelligence": "{}"}}),
+    case({"agent": AGENT, "namespace": "a.b.c"}, "api", digest=TWO,
+         detail={"api": {
+             "stamp_id": "3b67abac-6524-8dd3-8543-1a0d1e89f540", "digest_of": "claimed",
+             "version": 1, "metadata_version": "0.1", "protocol_version": "1.0"}}),
 ]
 
 
@@ -79,7 +94,11 @@ def render(seq, row):
     detail = row.get("detail", {})
     if "target" in detail:
         raw("target", bytes(detail["target"]), body)
-    body |= {key: detail[key] for key in ("reason", "previous") if key in detail}
+    body |= {key: detail[key] for key in ("reason", "previous", "api") if key in detail}
+    if "place" in detail:
+        body["path"] = detail["place"]
+    if detail.get("api", {}).get("digest_of") == "claimed":
+        body["claimed"] = True
     body |= {key: time(detail[key]) for key in ("since", "until") if key in detail}
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
