@@ -148,10 +148,11 @@ fn line(sealed: &Sealed, now: Timestamp) -> String {
     let digest = digest.as_deref().map_or("-", |digest| &digest[..12]);
     let size = stamp.size.map_or_else(|| "-".to_owned(), bytes);
     let when = local(stamp.stamped, now);
-    let what = match (&stamp.path, &stamp.context.repo) {
-        (Some(path), _) => path.to_string(),
-        (None, Some(repo)) => format!("({})", safe(repo)),
-        (None, None) => "(api)".to_owned(),
+    let what = match (&stamp.path, &stamp.detail.place, &stamp.context.repo) {
+        (Some(path), _, _) => path.to_string(),
+        (None, Some(place), _) => safe(place).to_string(),
+        (None, None, Some(repo)) => format!("({})", safe(repo)),
+        (None, None, None) => "(api)".to_owned(),
     };
     let from = stamp.from.as_ref().map(|from| format!("  from {from}")).unwrap_or_default();
     let reason = stamp.detail.reason.as_deref().map(|reason| format!("  {}", safe(reason)));
