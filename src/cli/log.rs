@@ -150,7 +150,7 @@ fn line(sealed: &Sealed, now: Timestamp) -> String {
     let when = local(stamp.stamped, now);
     let what = match (&stamp.path, &stamp.detail.place, &stamp.context.repo) {
         (Some(path), _, _) => path.to_string(),
-        (None, Some(place), _) => safe(place).to_string(),
+        (None, Some(place), _) => safe(place),
         (None, None, Some(repo)) => format!("({})", safe(repo)),
         (None, None, None) => "(api)".to_owned(),
     };
