@@ -13,6 +13,7 @@ pub mod envelope;
 pub mod filetype;
 pub mod identity;
 pub mod namespace;
+pub mod onex_text;
 pub mod path;
 pub mod rung;
 pub mod stamp;
