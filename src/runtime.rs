@@ -1,7 +1,10 @@
-//! What any daemon needs and knows nothing of stamps: time, tasks, signals, logs, units, secrets.
+//! What any daemon needs and knows nothing of stamps: time, tasks, signals, logs, units, secrets, HTTP,
+//! metrics.
 
 pub mod chain;
 pub mod clock;
+pub mod http;
+pub mod metrics;
 pub mod notify;
 pub mod rooted;
 pub mod secret;

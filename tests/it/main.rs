@@ -17,6 +17,7 @@ mod conformance;
 mod control;
 mod hash;
 mod hash_command;
+mod http;
 mod ignore;
 mod migrate;
 mod postgres;

@@ -1,0 +1,225 @@
+//! HTTP/1.1 on a listener, for a router that may trust what reaches it.
+//!
+//! Holds the loop over connections and what every request must pass before a route sees it: its head
+//! came in time, its Host is one of ours, no foreign page sent it, its peer keeps to the rate, its body
+//! keeps to a size and a pace. Promises: a refused request reached no route; a client that stalls loses
+//! its connection, and never holds a seat for ever; a stop lets running requests end. Leaves to its
+//! caller: who may do what, and how a refusal is worded.
+
+mod body;
+mod gate;
+mod rate;
+mod refusal;
+mod stream;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use self::body::{BodyError, Pace};
+use self::gate::Gate;
+pub use self::rate::Rate;
+pub use self::refusal::{Refusal, problem};
+use self::stream::Unstalled;
+
+/// How long to wait after the system refused a connection for want of descriptors or memory: asking
+/// again at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a listener is served.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The Host allow-list: `name` for any port, `name:port` for one; compared exactly, but for case.
+    /// Behind an empty list everything is refused.
+    pub hosts: Vec<String>,
+    /// Origins of pages beside our own that may call, such as `https://board.example`.
+    pub origins: Vec<String>,
+    /// How long a request's head may take, from the connection or the reply before it.
+    pub header_timeout: Duration,
+    /// How slow a body may come.
+    pub pace: Pace,
+    /// Bytes of a body, above which no route may read on.
+    pub body_bytes_max: u64,
+    /// How long a client may leave a reply unread.
+    pub write_timeout: Duration,
+    /// Connections served at once; more wait in the listener's backlog.
+    pub connections_max: usize,
+    /// Requests per peer, if limited.
+    pub rate: Option<Rate>,
+    /// How long a stop waits for running requests.
+    pub drain: Duration,
+    /// Words a refusal.
+    pub refuse: fn(&Refusal, &HeaderMap) -> Response,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hosts: ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec(),
+            origins: Vec::new(),
+            header_timeout: Duration::from_secs(5),
+            pace: Pace::default(),
+            body_bytes_max: 512 * 1024 * 1024,
+            write_timeout: Duration::from_secs(30),
+            connections_max: 1_024,
+            rate: None,
+            drain: Duration::from_secs(10),
+            refuse: problem,
+        }
+    }
+}
+
+/// Who sent a request; among its extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+/// Serves `router` on `listener` until `stop`, then lets running requests end.
+///
+/// # Errors
+/// When the listener itself fails. What a client does wrong ends its connection and nothing else.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    config: Config,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let seats = Arc::new(Semaphore::new(config.connections_max));
+    let service = Service { router, gate: Arc::new(Gate::new(&config)), config: Arc::new(config) };
+    let mut connections = JoinSet::new();
+    loop {
+        // All arms are cancel-safe: a seat that was taken and not used is given back by its drop.
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(ended) = connections.join_next() => note(ended),
+            accepted = accept(&listener, &seats) => match accepted? {
+                Some((stream, peer, seat)) => {
+                    let served = service.clone().converse(stream, Peer(peer), seat, stop.clone());
+                    connections.spawn(served);
+                }
+                None => tokio::time::sleep(ACCEPT_PAUSE).await,
+            },
+        }
+    }
+    // From here the system refuses new connections.
+    drop(listener);
+    drain(connections, service.config.drain).await;
+    Ok(())
+}
+
+/// Waits for a seat and then for a connection; `None` when the system has no room for one just now.
+async fn accept(
+    listener: &TcpListener,
+    seats: &Arc<Semaphore>,
+) -> io::Result<Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)>> {
+    let seat = Arc::clone(seats).acquire_owned().await.expect("the seats are never closed");
+    match listener.accept().await {
+        Ok((stream, peer)) => Ok(Some((stream, peer, seat))),
+        Err(error) if is_fatal(&error) => Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "failed to accept a connection: raise the limit of open files");
+            Ok(None)
+        }
+    }
+}
+
+/// Whether the listener is gone, as against a connection that ended before we took it, or a shortage.
+fn is_fatal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected)
+}
+
+fn note(ended: Result<(), JoinError>) {
+    if let Err(error) = ended.map_err(JoinError::try_into_panic)
+        && error.is_ok()
+    {
+        tracing::error!("a request panicked, which is a bug: its connection was closed");
+    }
+}
+
+/// Waits for the connections to end. What outstays the wait is cut off.
+async fn drain(mut connections: JoinSet<()>, patience: Duration) {
+    let started = Instant::now();
+    let all = async {
+        while let Some(ended) = connections.join_next().await {
+            note(ended);
+        }
+    };
+    if tokio::time::timeout(patience, all).await.is_err() {
+        let left = connections.len();
+        tracing::warn!(left, waited_s = patience.as_secs(), "cut requests off that did not end");
+    } else {
+        tracing::debug!(took_ms = started.elapsed().as_millis() as u64, "all requests ended");
+    }
+}
+
+/// What one connection is served by; clones share it.
+#[derive(Clone)]
+struct Service {
+    router: Router,
+    gate: Arc<Gate>,
+    config: Arc<Config>,
+}
+
+impl Service {
+    /// Serves one connection to its end, or to the end of the running request after `stop`.
+    async fn converse(
+        self,
+        stream: TcpStream,
+        peer: Peer,
+        _seat: OwnedSemaphorePermit,
+        stop: CancellationToken,
+    ) {
+        // Replies are written whole; waiting to join them with more only adds latency.
+        let _ = stream.set_nodelay(true);
+        let stream = Unstalled::new(stream, self.config.write_timeout);
+        let header_timeout = self.config.header_timeout;
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(header_timeout)
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(move |request| self.clone().answer(request, peer)),
+            );
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(peer = %peer.0, %error, "a connection broke");
+        }
+    }
+
+    async fn answer(self, request: Request<Incoming>, peer: Peer) -> Result<Response, Infallible> {
+        if let Err(refusal) = self.gate.admit(&request, peer, Instant::now()) {
+            tracing::debug!(peer = %peer.0, %refusal, "refused a request");
+            return Ok((self.config.refuse)(&refusal, request.headers()));
+        }
+        let (mut head, incoming) = request.into_parts();
+        head.extensions.insert(peer);
+        let body = body::Watched::new(incoming, self.config.pace, self.config.body_bytes_max);
+        let request = Request::from_parts(head, Body::new(body));
+        TowerToHyperService::new(self.router).call(request).await
+    }
+}
