@@ -39,7 +39,8 @@ use crate::repo::git::{GitDir, IndexLook};
 use crate::repo::policy::{Effective, User};
 use crate::repo::trust::Store;
 use crate::runtime::clock::Clock;
-use crate::scan::examine::Candidate;
+use crate::runtime::rooted::Root;
+use crate::scan::examine::{Candidate, Reading};
 use crate::settle::Settle;
 use crate::spool::{Appended, Reader, Receipt, Repo, SpoolError};
 use crate::watch::{self, filter::Tracked};
@@ -77,6 +78,13 @@ pub(super) struct Parts {
     pub(super) on_watch: Option<fn(&watch::Watch)>,
     /// Set when the tracker ends: reads in progress give up at their next window.
     pub(super) stop: Arc<AtomicBool>,
+}
+
+impl Parts {
+    /// What files below `root` are read with.
+    fn reading<'a>(&'a self, root: &'a Root) -> Reading<'a> {
+        Reading { root, hasher: &self.hasher, stop: &self.stop }
+    }
 }
 
 /// Where git stood when it was last looked at.
@@ -167,7 +175,7 @@ impl Tracker {
             self.take_hints()?;
             self.examine_due()?;
             self.show();
-            if self.work_on() || self.walk_on()? {
+            if self.advance()? {
                 continue;
             }
             self.rest()?;
@@ -244,7 +252,7 @@ impl Tracker {
     fn end(mut self) -> Result<(), SpoolError> {
         let begun = Instant::now();
         self.examine_settled(begun + self.parts.watch.settle_max)?;
-        while begun.elapsed() < FLUSH_MAX && self.work_on() {}
+        while begun.elapsed() < FLUSH_MAX && self.examine_next() {}
         self.parts.stop.store(true, Ordering::Relaxed);
         self.sight = None;
         self.append_life(Kind::Stopped, Detail::default());

@@ -13,7 +13,7 @@ use super::pair::{Side, Traits, pair};
 use crate::hash::{Hasher, Outcome};
 use crate::model::change::{Observation, Row, What};
 use crate::model::path::RepoPath;
-use crate::runtime::rooted::Root;
+use crate::runtime::rooted::{Root, Stat};
 use crate::runtime::time::Timestamp;
 
 /// Files of one directory that one task opens that directory for.
@@ -26,10 +26,18 @@ pub struct Candidate {
     pub path: RepoPath,
     /// When the first hint of the change came.
     pub seen: Timestamp,
-    /// Size in bytes when it was last looked at; decides how it is read, never what is recorded.
-    pub size: u64,
+    /// What the disk said when it was last looked at, where that was just now: the first side of
+    /// the frame around the read.
+    pub stat: Option<Stat>,
     /// Whether the index has this very inode under this path: then it is no other file's new name.
     pub held: bool,
+}
+
+impl Candidate {
+    /// Size in bytes when it was last looked at; decides how it is read, never what is recorded.
+    pub fn size(&self) -> u64 {
+        self.stat.map_or(0, |stat| stat.size)
+    }
 }
 
 /// A path that is gone from the disk and has a row in the index.
@@ -91,7 +99,11 @@ impl Reading<'_> {
             Ok(dir) => chunk
                 .iter()
                 .map(|candidate| {
-                    self.hasher.digest_at(dir.as_fd(), candidate.path.name(), self.stop)
+                    let (dir, name) = (dir.as_fd(), candidate.path.name());
+                    match &candidate.stat {
+                        Some(seen) => self.hasher.digest_seen(dir, name, seen, self.stop),
+                        None => self.hasher.digest_at(dir, name, self.stop),
+                    }
                 })
                 .collect(),
             // Each path's own lookup says why: only the hasher knows which errors are the machine's.

@@ -16,8 +16,14 @@ use crate::runtime::rooted::{self, DirEntry, FileKind, Root, Stat};
 use crate::spool::{Known, Look};
 use crate::watch::filter::{self, DirFilter, DirRules, Filter, RULE_FILE_BYTES_MAX, Verdict};
 
-/// Directories that one step opens at once: each is a file descriptor until the step ends.
-const DIRS_PER_STEP: usize = 256;
+/// Directories that are open at once, each a descriptor. Few, so that the walk keeps close to path
+/// order: the index is a tree in path order, and a page of it is then changed once, not over and
+/// over (a first scan wrote four times as much with 256).
+const DIRS_AT_ONCE: usize = 32;
+
+/// One step ends at so many directories or differences, whichever comes first.
+const DIRS_PER_STEP: usize = 1_024;
+const DIFFERENCES_PER_STEP: usize = 2_048;
 
 /// What a walk compares with.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +79,7 @@ pub struct Difference {
 /// What one step found.
 #[derive(Debug, Default)]
 pub struct Step {
-    /// Differences, in path order.
+    /// Differences, those of one directory together.
     pub differences: Vec<Difference>,
     /// Directories that are there but could not be opened or listed.
     pub unreadable: Vec<RepoPath>,
@@ -147,28 +153,47 @@ impl Walk {
         self.met.len()
     }
 
-    /// Compares up to `dirs_max` directories (at most 256). `arm` is called once with those that
+    /// Compares up to `dirs_max` directories (at most 1,024). `arm` is called with each few that
     /// are open, before any of them is listed. Rule files met on the way go into `filter`.
     pub fn step(
         &mut self,
         ground: &Ground<'_>,
         filter: &mut Filter,
         dirs_max: usize,
-        arm: impl FnOnce(&[(&RepoPath, &OwnedFd)]),
+        mut arm: impl FnMut(&[(&RepoPath, &OwnedFd)]),
     ) -> Step {
-        let from = self.frontier.len().saturating_sub(dirs_max.clamp(1, DIRS_PER_STEP));
-        let taken = self.frontier.split_off(from);
         let mut step = Step::default();
-        let opened = self.open(ground, taken, &mut step);
+        let mut left = dirs_max.clamp(1, DIRS_PER_STEP);
+        while left > 0 && !self.is_done() && step.differences.len() < DIFFERENCES_PER_STEP {
+            let from = self.frontier.len().saturating_sub(left.min(DIRS_AT_ONCE));
+            let taken = self.frontier.split_off(from);
+            left -= taken.len();
+            self.compare_few(ground, filter, taken, &mut arm, &mut step);
+        }
+        step
+    }
+
+    fn compare_few(
+        &mut self,
+        ground: &Ground<'_>,
+        filter: &mut Filter,
+        taken: Vec<DirFilter>,
+        arm: &mut impl FnMut(&[(&RepoPath, &OwnedFd)]),
+        step: &mut Step,
+    ) {
+        let opened = self.open(ground, taken, step);
         let targets: Vec<_> = opened.iter().map(|dir| (dir.view.dir(), &dir.fd)).collect();
         arm(&targets);
-        let listed = self.list(ground, opened, filter, &mut step);
-        let compared: Vec<Compared> = listed.par_iter().map(|dir| compare(ground, dir)).collect();
+        let listed = self.list(ground, opened, filter, step);
+        let mut compared: Vec<Compared> =
+            listed.par_iter().map(|dir| compare(ground, dir)).collect();
+        let mut differences: Vec<Difference> =
+            compared.iter_mut().flat_map(|part| std::mem::take(&mut part.differences)).collect();
+        differences.sort_unstable_by(|left, right| left.path.cmp(&right.path));
+        step.differences.extend(differences);
         for part in compared {
-            self.take_in(part, &mut step);
+            self.take_in(part);
         }
-        step.differences.sort_unstable_by(|left, right| left.path.cmp(&right.path));
-        step
     }
 
     fn open(&mut self, ground: &Ground<'_>, taken: Vec<DirFilter>, step: &mut Step) -> Vec<Opened> {
@@ -230,11 +255,10 @@ impl Walk {
         listed
     }
 
-    fn take_in(&mut self, part: Compared, step: &mut Step) {
+    fn take_in(&mut self, part: Compared) {
         self.met.extend(part.met);
         self.totals.entries += part.entries;
         self.totals.excluded += part.excluded;
-        step.differences.extend(part.differences);
         for dir in part.directories {
             if !dir.is_budgeted() {
                 self.frontier.push(dir);

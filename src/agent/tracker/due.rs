@@ -90,7 +90,7 @@ impl Tracker {
                 Ok(stat) => self.compare(path, seen, stat, &mut sorted),
                 Err(error) if rooted::is_absent(&error) => sorted.gone.push((path, seen)),
                 // It is there and we cannot see it: examining it says so.
-                Err(_) => sorted.candidates.push(Candidate { path, seen, size: 0, held: true }),
+                Err(_) => sorted.candidates.push(Candidate { path, seen, stat: None, held: true }),
             }
         }
         sorted
@@ -110,7 +110,7 @@ impl Tracker {
         if stat.nlink > 1 {
             sorted.linked.push(stat.ino);
         }
-        sorted.candidates.push(Candidate { path, seen, size: stat.size, held: false });
+        sorted.candidates.push(Candidate { path, seen, stat: Some(stat), held: false });
     }
 
     /// A write through one name of a file raises no event for its other names.
@@ -123,7 +123,7 @@ impl Tracker {
             sorted.candidates.iter().map(|candidate| candidate.path.clone()).collect();
         for path in sorted.linked.iter().flat_map(|&ino| self.parts.repo.known().links(ino)) {
             if present.insert(path.clone()) {
-                sorted.candidates.push(Candidate { path, seen, size: 0, held: true });
+                sorted.candidates.push(Candidate { path, seen, stat: None, held: true });
             }
         }
     }

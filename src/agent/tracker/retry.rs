@@ -94,7 +94,7 @@ mod tests {
         Candidate {
             path: RepoPath::new(path.as_bytes()).expect("a path"),
             seen: Timestamp::from_nanos(0),
-            size: 0,
+            stat: None,
             held: false,
         }
     }

@@ -10,7 +10,7 @@ use crate::model::change::State;
 use crate::model::path::RepoPath;
 use crate::model::stamp::SkipReason;
 use crate::runtime::time::Timestamp;
-use crate::scan::examine::Candidate;
+use crate::scan::examine::{Candidate, Examined};
 use crate::scan::walk::{Difference, Ground, Step, Totals, Walk};
 use crate::settle::Urgency;
 use crate::spool::SpoolError;
@@ -174,30 +174,43 @@ impl Tracker {
         }
     }
 
-    /// Takes one step of the walk that runs or is next. `false` when there is nothing to do now.
-    pub(super) fn walk_on(&mut self) -> Result<bool, SpoolError> {
+    /// Examines the next chunk of the queue, and meanwhile takes a step of the walk that runs or is
+    /// next: either alone leaves cores idle towards its end. `false` when there is nothing to do now.
+    pub(super) fn advance(&mut self) -> Result<bool, SpoolError> {
         let now = Instant::now();
-        if self.sight.is_none() || self.queue.len() > QUEUE_MAX {
-            return Ok(false);
-        }
-        let Some(mut running) = self.walks.running.take().or_else(|| self.next_walk(now)) else {
-            return Ok(false);
+        let chunk = self.next_chunk();
+        let Some(mut running) = self.take_walk(now, chunk.is_empty()) else {
+            let found = !chunk.is_empty();
+            self.examine(Vec::new(), chunk);
+            return Ok(found);
         };
-        if running.rests_until.is_some_and(|until| until > now) {
-            self.walks.running = Some(running);
-            return Ok(false);
-        }
         if running.walk.is_done() {
             self.end_walk(running)?;
             return Ok(true);
         }
         let dirs_max = if running.purpose == Purpose::Audit { AUDIT_DIRS } else { usize::MAX };
         let anew = running.purpose.arms_anew();
-        let step = self.step(&mut running.walk, dirs_max, anew);
+        let (examined, step) = self.step(&mut running.walk, dirs_max, anew, chunk);
+        self.take_in(examined);
         self.take_step(step, running.purpose)?;
         running.rests_until = (running.purpose == Purpose::Audit).then(|| now + AUDIT_REST);
         self.walks.running = Some(running);
         Ok(true)
+    }
+
+    /// The walk that runs or is next, unless it must wait: for its rest, for room in the queue, or
+    /// with its end until all that it found has been examined.
+    fn take_walk(&mut self, now: Instant, idle: bool) -> Option<Running> {
+        if self.sight.is_none() || self.queue.len() > QUEUE_MAX {
+            return None;
+        }
+        let running = self.walks.running.take().or_else(|| self.next_walk(now))?;
+        let rests = running.rests_until.is_some_and(|until| until > now);
+        if rests || (running.walk.is_done() && !idle) {
+            self.walks.running = Some(running);
+            return None;
+        }
+        Some(running)
     }
 
     fn next_walk(&mut self, now: Instant) -> Option<Running> {
@@ -231,7 +244,7 @@ impl Tracker {
         let mut walk = Walk::new(tops(starts), &sight.filter);
         let mut differences = Vec::new();
         while !walk.is_done() {
-            let step = self.step(&mut walk, usize::MAX, true);
+            let (_, step) = self.step(&mut walk, usize::MAX, true, Vec::new());
             self.note_unreadable(step.unreadable)?;
             differences.extend(step.differences);
         }
@@ -240,10 +253,18 @@ impl Tracker {
         Ok(differences)
     }
 
-    fn step(&mut self, walk: &mut Walk, dirs_max: usize, anew: bool) -> Step {
+    /// Takes a step of `walk` while `chunk` is examined beside it.
+    fn step(
+        &mut self,
+        walk: &mut Walk,
+        dirs_max: usize,
+        anew: bool,
+        chunk: Vec<Candidate>,
+    ) -> (Examined, Step) {
         let Some(Sight { root, dev, watch, filter, .. }) = &mut self.sight else {
-            return Step::default();
+            return Default::default();
         };
+        let reading = self.parts.reading(root);
         let ground = Ground {
             root,
             dev: *dev,
@@ -252,18 +273,21 @@ impl Tracker {
             nested: self.parts.watch.nested,
         };
         let mut refused = Vec::new();
-        let step = self.parts.hasher.pool().install(|| {
-            walk.step(&ground, filter, dirs_max, |targets| {
-                refused = Sight::arm(watch, targets, anew);
-            })
-        });
+        let (examined, step) = self.parts.hasher.pool().join(
+            || reading.examine(Vec::new(), chunk),
+            || {
+                walk.step(&ground, filter, dirs_max, |targets| {
+                    refused.extend(Sight::arm(watch, targets, anew));
+                })
+            },
+        );
         for path in &step.nested {
             watch.disarm(path);
         }
         for path in refused {
             self.walks.poll(path);
         }
-        step
+        (examined, step)
     }
 
     fn take_step(&mut self, step: Step, purpose: Purpose) -> Result<(), SpoolError> {
@@ -308,7 +332,7 @@ impl Tracker {
             let seen_before = rows
                 .into_iter()
                 .filter(|(_, row)| row.state != State::Skipped(SkipReason::Unreadable))
-                .map(|(path, _)| Candidate { path, seen, size: 0, held: true });
+                .map(|(path, _)| Candidate { path, seen, stat: None, held: true });
             self.queue.extend(seen_before);
         }
         Ok(())
@@ -351,7 +375,7 @@ impl Tracker {
 /// A difference as a candidate.
 pub(super) fn candidate(difference: Difference, seen: Timestamp) -> Candidate {
     let Difference { path, stat } = difference;
-    Candidate { path, seen, size: stat.size, held: false }
+    Candidate { path, seen, stat: Some(stat), held: false }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::lane::{Finished, LARGE_BYTES};
 use crate::model::change::Observation;
 use crate::model::path::RepoPath;
 use crate::model::stamp::{Detail, Kind};
-use crate::scan::examine::{self, Candidate, Examined, Gone, Reading};
+use crate::scan::examine::{self, Candidate, Examined, Gone};
 use crate::spool::SpoolError;
 
 /// One chunk ends at this many files or bytes, whichever comes first: then hints are looked at.
@@ -36,36 +36,38 @@ impl Tracker {
     }
 
     /// Examines the next chunk of the queue. `false` when there is none.
-    pub(super) fn work_on(&mut self) -> bool {
-        if self.queue.is_empty() {
-            return false;
-        }
+    pub(super) fn examine_next(&mut self) -> bool {
+        let chunk = self.next_chunk();
+        let found = !chunk.is_empty();
+        self.examine(Vec::new(), chunk);
+        found
+    }
+
+    /// The next files of the queue; large ones go to the lane.
+    pub(super) fn next_chunk(&mut self) -> Vec<Candidate> {
         let mut bytes = 0;
         let mut chunk = Vec::new();
         while chunk.len() < CHUNK_FILES && bytes < CHUNK_BYTES {
             let Some(candidate) = self.queue.pop_front() else { break };
-            if candidate.size >= LARGE_BYTES || self.lane.has(&candidate.path) {
+            if candidate.size() >= LARGE_BYTES || self.lane.has(&candidate.path) {
                 self.lane.push(candidate);
             } else {
-                bytes += candidate.size;
+                bytes += candidate.size();
                 chunk.push(candidate);
             }
         }
         self.start_lane();
-        self.examine(Vec::new(), chunk);
-        true
+        chunk
     }
 
     /// Examines a whole batch at once, so that renames in it are recognised.
     pub(super) fn examine(&mut self, gone: Vec<Gone>, candidates: Vec<Candidate>) {
         let Some(sight) = &self.sight else { return };
-        let reading =
-            Reading { root: &sight.root, hasher: &self.parts.hasher, stop: &self.parts.stop };
-        let examined = reading.examine(gone, candidates);
+        let examined = self.parts.reading(&sight.root).examine(gone, candidates);
         self.take_in(examined);
     }
 
-    fn take_in(&mut self, examined: Examined) {
+    pub(super) fn take_in(&mut self, examined: Examined) {
         let now = Instant::now();
         let unsettled: FxHashSet<RepoPath> =
             examined.later.iter().map(|candidate| candidate.path.clone()).collect();
