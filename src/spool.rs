@@ -8,6 +8,7 @@
 //! Leaves to others: what to look at and when (`scan`), what a sink is sent and when (`sync`), and
 //! what an observation means (`model::change`).
 
+mod content;
 mod context;
 mod cursor;
 mod dead;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::watch;
 
+pub use self::content::{ContentTotals, Contents};
 pub use self::cursor::Cursor;
 pub use self::dead::{DeadLetter, DeadStamp};
 pub use self::error::SpoolError;

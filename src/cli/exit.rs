@@ -158,9 +158,10 @@ fn of_spool(error: &SpoolError) -> Option<Exit> {
         SpoolError::Unwritable { .. } => Some(Exit::Denied),
         SpoolError::Held { .. } | SpoolError::Full { .. } => Some(Exit::Temporary),
         SpoolError::Missing { .. } | SpoolError::UnknownStream(_) => Some(Exit::NotFound),
-        SpoolError::Newer { .. } | SpoolError::Foreign { .. } | SpoolError::OldSqlite { .. } => {
-            Some(Exit::Config)
-        }
+        SpoolError::Older { .. }
+        | SpoolError::Newer { .. }
+        | SpoolError::Foreign { .. }
+        | SpoolError::OldSqlite { .. } => Some(Exit::Config),
         SpoolError::Altered { .. } => Some(Exit::Mismatch),
         SpoolError::Corrupt { .. }
         | SpoolError::BeyondEnd { .. }

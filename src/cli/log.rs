@@ -23,10 +23,10 @@ pub(super) struct LogArgs {
     /// A file, or a directory for all that is below it; it need not be there any more
     #[arg(required_unless_present = "all")]
     path: Option<PathBuf>,
-    /// Every stamp of a whole repo, oldest first
+    /// Every stamp of whole repos, and of what came through the API, oldest first
     #[arg(long, conflicts_with = "path")]
     all: bool,
-    /// Of this repo; without it, of all of them
+    /// Of this repo alone
     #[arg(long, value_name = "NAME", requires = "all")]
     repo: Option<String>,
     /// At most so many
@@ -89,8 +89,11 @@ fn log_all(
     name: Option<&str>,
     limit: usize,
 ) -> anyhow::Result<Exit> {
-    let repos = record.named(name)?;
-    let stamps = repos.iter().flat_map(|repo| record.reader.all(repo.id));
+    let mut repos: Vec<_> = record.named(name)?.iter().map(|repo| repo.id).collect();
+    if name.is_none() {
+        repos.extend(record.reader.contents()?.map(|contents| contents.repo));
+    }
+    let stamps = repos.into_iter().flat_map(|repo| record.reader.all(repo));
     print_stamps(shell, stamps.take(limit).map(|sealed| Ok(sealed?)))
 }
 

@@ -54,7 +54,8 @@ impl Contexts {
     }
 }
 
-fn intern(conn: &Connection, context: Context) -> rusqlite::Result<Interned> {
+/// Puts a context into the table, where it is not there yet.
+pub(super) fn intern(conn: &Connection, context: Context) -> rusqlite::Result<Interned> {
     let json = serde_json::to_string(&context).expect("the model's types have string keys only");
     conn.prepare_cached("INSERT OR IGNORE INTO context (json) VALUES (?1)")?.execute([&json])?;
     let id = conn

@@ -37,6 +37,19 @@ pub enum SpoolError {
         /// Where it would be.
         path: PathBuf,
     },
+    /// The spool was written by an older stampd, and nobody but an agent may bring it up to date.
+    #[error(
+        "read spool {}: its version is {found} and this stampd reads {known}; start `stampd run` \
+         with this version, which brings it up to date", path.display()
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The version that this binary reads.
+        known: u32,
+    },
     /// The spool was written by a newer stampd.
     #[error(
         "open spool {}: its version is {found} and this stampd knows {known}; run the newer stampd \

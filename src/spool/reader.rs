@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use rustc_hash::FxHashMap;
 
+use super::content::OWN_REPO;
 use super::dead::DeadStamp;
 use super::error::SpoolError;
 use super::index::{Placed, read_row, row_columns};
@@ -67,7 +68,7 @@ pub struct RepoInfo {
 pub struct StreamHead {
     /// The stream.
     pub stream: StreamId,
-    /// Its repo.
+    /// Its repo; of the `api` stream, one that is not listed.
     pub repo: RepoId,
     /// Its number among the streams of the repo, from 0.
     pub epoch: u64,
@@ -97,7 +98,7 @@ pub fn open_read_only(state_dir: &Path) -> Result<Reader, SpoolError> {
 }
 
 impl Reader {
-    /// The repos that were ever opened.
+    /// The watched repos that were ever opened.
     pub fn repos(&self) -> Result<Vec<RepoInfo>, SpoolError> {
         let list = || {
             self.conn
@@ -105,9 +106,9 @@ impl Reader {
                     "SELECT repo.id, name, root, namespace, coalesce(sum(next_seq), 0),
                        max(changed_at)
                      FROM repo LEFT JOIN stream ON stream.repo_id = repo.id
-                     GROUP BY repo.id ORDER BY name",
+                     WHERE name <> ?1 GROUP BY repo.id ORDER BY name",
                 )?
-                .query_map([], |row| {
+                .query_map([OWN_REPO], |row| {
                     Ok(RepoInfo {
                         id: RepoId(row.get(0)?),
                         name: row.get(1)?,

@@ -112,12 +112,14 @@ impl Repo {
     }
 }
 
-type Opened = (RepoId, Arc<Known>, Option<Timestamp>);
+pub(super) type Opened = (RepoId, Arc<Known>, Option<Timestamp>);
 
 impl Session<'_> {
     fn open_repo(&mut self, spec: &RepoSpec) -> Result<Opened, SpoolError> {
         let blame = self.settings.blame.clone();
-        let id = self.repo_row(spec).map_err(blame.on("open a repo"))?;
+        let id = self
+            .repo_row(&spec.name, spec.root.as_os_str().as_bytes(), spec.namespace.as_str())
+            .map_err(blame.on("open a repo"))?;
         let context = Context {
             agent: self.settings.agent.clone(),
             repo: Some(spec.name.clone()),
@@ -126,6 +128,12 @@ impl Session<'_> {
             git: spec.git.clone(),
             file: None,
         };
+        self.open_track(id, context)
+    }
+
+    /// Opens the stream of a repo's row, a new one when its newest may not be continued.
+    pub(super) fn open_track(&mut self, id: i64, context: Context) -> Result<Opened, SpoolError> {
+        let blame = self.settings.blame.clone();
         if let Some(track) = self.tracks.get_mut(&id) {
             track.contexts = Contexts::new(context);
             return Ok((RepoId(id), Arc::clone(&track.known), Some(track.head.committed_at())));
@@ -151,7 +159,12 @@ impl Session<'_> {
         Ok((RepoId(id), known, previous_commit))
     }
 
-    fn repo_row(&self, spec: &RepoSpec) -> rusqlite::Result<i64> {
+    pub(super) fn repo_row(
+        &self,
+        name: &str,
+        root: &[u8],
+        namespace: &str,
+    ) -> rusqlite::Result<i64> {
         self.conn
             .prepare_cached(
                 "INSERT INTO repo (name, root, namespace) VALUES (?1, ?2, ?3)
@@ -159,10 +172,7 @@ impl Session<'_> {
                    SET root = excluded.root, namespace = excluded.namespace
                  RETURNING id",
             )?
-            .query_row(
-                params![spec.name, spec.root.as_os_str().as_bytes(), spec.namespace.as_str()],
-                |row| row.get(0),
-            )
+            .query_row(params![name, root, namespace], |row| row.get(0))
     }
 
     fn load_known(&self, repo: i64) -> rusqlite::Result<Known> {

@@ -1,7 +1,8 @@
 //! Retention: which bodies go, and how large the file may become.
 //!
 //! A body goes when every sink that ever had a cursor has confirmed it (and there is one), its time
-//! is up, a later stamp of its path exists, and nobody set it aside. Its leaf and its place in the
+//! is up, a later stamp of its path exists, and nobody set it aside; of a content that was stamped
+//! through the API, never. Its leaf and its place in the
 //! stream stay: a sink that comes later is told of them, so its log has no hole.
 
 use rusqlite::{OptionalExtension as _, params};
@@ -205,7 +206,7 @@ impl Session<'_> {
                 "UPDATE stamp SET kind = NULL, context = NULL, path = NULL, from_path = NULL,
                    digest = NULL, prev = NULL, size = NULL, mode = NULL, mtime = NULL, seen = NULL,
                    detail = NULL, purged = ?3
-                 WHERE pos = ?1 AND stamped < ?2 AND purged IS NULL
+                 WHERE pos = ?1 AND stamped < ?2 AND purged IS NULL AND kind <> 'api'
                    AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.pos = ?1)",
             )?
             .execute(params![at, cutoff.as_nanos(), now.as_nanos()])?;

@@ -18,7 +18,10 @@ const APPLICATION_ID: i64 = 0x5354_4d50;
 const SQLITE_MIN: i32 = 3_051_003;
 
 /// The ladder: file `n` (from 1) takes a spool from version `n - 1` to `n`.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/spool/0001_initial.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/spool/0001_initial.sql"),
+    include_str!("../../migrations/spool/0002_content.sql"),
+];
 
 /// The version this binary writes.
 const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -84,8 +87,10 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, SpoolError> {
         return Err(SpoolError::Missing { path: path.to_owned() });
     }
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    if check_ours(&conn, path)? < VERSION {
-        return Err(SpoolError::Missing { path: path.to_owned() });
+    match check_ours(&conn, path)? {
+        0 => return Err(SpoolError::Missing { path: path.to_owned() }),
+        VERSION => {}
+        found => return Err(SpoolError::Older { path: path.to_owned(), found, known: VERSION }),
     }
     conn.execute_batch("PRAGMA cache_size=-2000; PRAGMA query_only=ON;")
         .map_err(Blame::new(path).on("set up the connection"))?;

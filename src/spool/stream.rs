@@ -35,10 +35,10 @@ impl Head {
     }
 
     /// Takes the leaf of the next stamp.
-    pub(super) fn push(&mut self, leaf: &Leaf, stamped: Timestamp, has_path: bool) {
+    pub(super) fn push(&mut self, leaf: &Leaf, stamped: Timestamp, is_change: bool) {
         self.tree.push(leaf);
         self.committed_at = stamped;
-        if has_path {
+        if is_change {
             self.changed_at = Some(stamped);
         }
         self.dirty = true;

@@ -258,7 +258,8 @@ pub(super) fn write(
     debug_assert_eq!((stamp.stream, stamp.seq), (head.id, at.seq), "a stamp names its place");
     let sealed = seal(stamp, rendered);
     statements.insert_stamp.insert(at, &sealed, context, links)?;
-    head.push(&sealed.leaf, sealed.stamp.stamped, sealed.stamp.path.is_some());
+    let is_change = sealed.stamp.path.is_some() || sealed.stamp.kind.has_content();
+    head.push(&sealed.leaf, sealed.stamp.stamped, is_change);
     Ok(at)
 }
 

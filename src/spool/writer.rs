@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
 use super::Config;
+use super::content::Recent;
 use super::error::SpoolError;
 use super::lock::Lock;
 use super::queue::{Acknowledge, Queue, Task};
@@ -80,6 +81,8 @@ pub(super) struct Session<'c> {
     pub(super) settings: Settings,
     pub(super) statements: Statements<'c>,
     pub(super) tracks: FxHashMap<i64, Track>,
+    /// What `api` stamps share.
+    pub(super) recent: Recent,
     /// Stamps appended by the transaction under way.
     pub(super) appended: usize,
     bulk: bool,
@@ -89,8 +92,8 @@ impl<'c> Session<'c> {
     fn new(conn: &'c Connection, settings: Settings) -> Result<Self, SpoolError> {
         let statements =
             Statements::prepare(conn).map_err(settings.blame.on("prepare statements"))?;
-        let tracks = FxHashMap::default();
-        Ok(Self { conn, settings, statements, tracks, appended: 0, bulk: false })
+        let (tracks, recent) = (FxHashMap::default(), Recent::default());
+        Ok(Self { conn, settings, statements, tracks, recent, appended: 0, bulk: false })
     }
 
     /// Commits `first` and what else is queued as one transaction, then acknowledges all of it.

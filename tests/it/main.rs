@@ -24,6 +24,7 @@ mod postgres;
 mod rooted;
 mod settle;
 mod spool;
+mod spool_contents;
 mod spool_golden;
 mod spool_model;
 mod store;

@@ -10,49 +10,65 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use stampd::model::batch::Entry;
-use stampd::model::stamp::Kind;
+use stampd::model::content::Row;
+use stampd::model::digest::Digest;
+use stampd::model::stamp::{Kind, Stamp};
 use stampd::model::stream::{CompactRange, Leaf, StreamId};
 use stampd::runtime::clock::Clock;
-use stampd::spool::{Config, Repo};
+use stampd::spool::{Config, Contents, Repo};
 
 use crate::spool::{NOON, Running, config, file, gone, moved, path, seed, spec};
+use crate::spool_contents::order;
+use crate::support::block_on;
 
 const PATHS: [&str; 4] = ["a", "b", "dir/c", "dir/d"];
+const CONTENTS: [&str; 4] = ["w", "x", "y", "z"];
 const SINKS: [&str; 2] = ["kafka", "postgres"];
 const RETENTION: Duration = Duration::from_mins(1);
+
+/// Whose stream.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Owner {
+    Repo,
+    Api,
+}
 
 #[derive(Clone, Debug)]
 enum Action {
     Write { path: usize, version: i64 },
     Delete { path: usize },
     Rename { from: usize, to: usize },
-    Confirm { sink: usize, of_100: u64 },
+    Stamp { contents: Vec<usize> },
+    Confirm { owner: Owner, sink: usize, of_100: u64 },
     Forget { sink: usize },
     Pass { seconds: u64 },
     Purge,
-    Fork { of_100: u64 },
+    Fork { owner: Owner, of_100: u64 },
     Stop,
     Die,
 }
 
 fn action() -> impl Strategy<Value = Action> {
     let (path, sink) = (0..PATHS.len(), 0..SINKS.len());
+    let owner = prop_oneof![Just(Owner::Repo), Just(Owner::Api)];
     prop_oneof![
         8 => (path.clone(), 0..3_i64).prop_map(|(path, version)| Action::Write { path, version }),
         3 => path.clone().prop_map(|path| Action::Delete { path }),
         2 => (path.clone(), path).prop_map(|(from, to)| Action::Rename { from, to }),
-        4 => (sink.clone(), 0..=100_u64)
-            .prop_map(|(sink, of_100)| Action::Confirm { sink, of_100 }),
+        5 => prop::collection::vec(0..CONTENTS.len(), 1..4)
+            .prop_map(|contents| Action::Stamp { contents }),
+        4 => (owner.clone(), sink.clone(), 0..=100_u64)
+            .prop_map(|(owner, sink, of_100)| Action::Confirm { owner, sink, of_100 }),
         1 => sink.prop_map(|sink| Action::Forget { sink }),
         2 => (1..120_u64).prop_map(|seconds| Action::Pass { seconds }),
         3 => Just(Action::Purge),
-        1 => (0..=100_u64).prop_map(|of_100| Action::Fork { of_100 }),
+        1 => (owner, 0..=100_u64).prop_map(|(owner, of_100)| Action::Fork { owner, of_100 }),
         1 => Just(Action::Stop),
         2 => Just(Action::Die),
     ]
 }
 
-/// What a stamp tells, as far as the model knows.
+/// What a stamp tells, as far as the model knows: its kind, and which path or content.
 type Told = (Kind, Option<usize>);
 
 /// What the spool must hold.
@@ -61,8 +77,10 @@ struct Model {
     /// Inode and version of what is at each path.
     files: BTreeMap<usize, (u64, i64)>,
     inodes: u64,
-    /// Kind and path of every stamp, per stream; of the last stream, all that was acknowledged.
-    streams: Vec<(StreamId, Vec<Told>)>,
+    /// What every stamp told, per stream; of an owner's last stream, all that was acknowledged.
+    streams: Vec<(StreamId, Owner, Vec<Told>)>,
+    /// The first row of each content.
+    contents: BTreeMap<usize, Row>,
     /// Where a fork ended a stream.
     ends: BTreeMap<StreamId, u64>,
     cursors: BTreeMap<(usize, StreamId), u64>,
@@ -73,25 +91,26 @@ struct Model {
 }
 
 impl Model {
-    fn newest(&mut self) -> &mut Vec<Told> {
-        &mut self.streams.last_mut().unwrap().1
+    fn newest(&mut self, owner: Owner) -> &mut Vec<Told> {
+        let mut newest_first = self.streams.iter_mut().rev();
+        &mut newest_first.find(|(_, of, _)| *of == owner).unwrap().2
     }
 
     fn size(&self, stream: StreamId) -> u64 {
-        let held = self.streams.iter().find(|(id, _)| *id == stream).unwrap().1.len() as u64;
+        let held = self.streams.iter().find(|(id, ..)| *id == stream).unwrap().2.len() as u64;
         self.ends.get(&stream).map_or(held, |&end| end.min(held))
     }
 
     fn note_purgeable(&mut self) {
-        for (stream, _) in &self.streams {
+        for (stream, ..) in &self.streams {
             let confirmed = |sink| self.cursors.get(&(sink, *stream)).copied().unwrap_or(0);
             let by_all = self.sinks.iter().copied().map(confirmed).min().unwrap_or(0);
             self.purgeable.extend((0..by_all).map(|seq| (*stream, seq)));
         }
     }
 
-    fn scaled(&self, of_100: u64) -> (StreamId, u64) {
-        let stream = self.streams.last().unwrap().0;
+    fn scaled(&self, owner: Owner, of_100: u64) -> (StreamId, u64) {
+        let stream = self.streams.iter().rfind(|(_, of, _)| *of == owner).unwrap().0;
         (stream, self.size(stream) * of_100 / 100)
     }
 }
@@ -100,7 +119,7 @@ struct World {
     dir: tempfile::TempDir,
     clock: Clock,
     /// None only while it is being opened again.
-    open: Option<(Running, Repo)>,
+    open: Option<(Running, Repo, Contents)>,
     model: Model,
 }
 
@@ -119,12 +138,14 @@ impl World {
     fn reopen(&mut self) {
         let running = Running::open(&self.config(), &seed(), &self.clock);
         let repo = running.spool.open_repo(spec()).unwrap();
+        let contents = running.spool.contents().unwrap();
         let heads = running.spool.reader().unwrap().streams().unwrap();
         // A copy of the files has another inode: it must go on in another stream.
         for head in &heads[self.model.streams.len()..] {
-            self.model.streams.push((head.stream, vec![(Kind::Opened, None)]));
+            let owner = if head.repo == repo.id() { Owner::Repo } else { Owner::Api };
+            self.model.streams.push((head.stream, owner, vec![(Kind::Opened, None)]));
         }
-        self.open = Some((running, repo));
+        self.open = Some((running, repo, contents));
     }
 
     fn running(&self) -> &Running {
@@ -137,11 +158,12 @@ impl World {
 
     fn act(&mut self, action: &Action) {
         match *action {
+            Action::Stamp { ref contents } => self.stamp(contents),
             Action::Write { path, version } => self.write(path, version),
             Action::Delete { path } => self.delete(path),
             Action::Rename { from, to } => self.rename(from, to),
-            Action::Confirm { sink, of_100 } => {
-                let (stream, size) = self.model.scaled(of_100);
+            Action::Confirm { owner, sink, of_100 } => {
+                let (stream, size) = self.model.scaled(owner, of_100);
                 self.running().spool.confirm(SINKS[sink], stream, size).wait().unwrap();
                 self.model.cursors.insert((sink, stream), size);
                 self.model.sinks.insert(sink);
@@ -156,10 +178,10 @@ impl World {
                 self.model.note_purgeable();
                 while self.running().spool.purge(self.clock.now()).wait().unwrap().more {}
             }
-            Action::Fork { of_100 } => self.fork(of_100),
+            Action::Fork { owner, of_100 } => self.fork(owner, of_100),
             Action::Stop => {
-                let (running, repo) = self.open.take().unwrap();
-                drop(repo);
+                let (running, repo, contents) = self.open.take().unwrap();
+                drop((repo, contents));
                 running.stop();
                 self.reopen();
             }
@@ -178,7 +200,7 @@ impl World {
             Some((_, old)) => (old != version).then_some(Kind::Modified),
         };
         assert_eq!(done.stamps.first().map(|stamped| stamped.kind), kind);
-        self.model.newest().extend(kind.map(|kind| (kind, Some(at))));
+        self.model.newest(Owner::Repo).extend(kind.map(|kind| (kind, Some(at))));
     }
 
     fn delete(&mut self, at: usize) {
@@ -186,7 +208,7 @@ impl World {
         let known = self.model.files.remove(&at).is_some();
         assert_eq!(done.stamps.len(), usize::from(known));
         if known {
-            self.model.newest().push((Kind::Deleted, Some(at)));
+            self.model.newest(Owner::Repo).push((Kind::Deleted, Some(at)));
         }
     }
 
@@ -199,15 +221,30 @@ impl World {
         let done = self.repo().append(vec![observed]).wait().unwrap();
         assert_eq!(done.stamps.len(), 1);
         self.model.files.insert(to, (ino, version));
-        self.model.newest().push((Kind::Renamed, Some(to)));
+        self.model.newest(Owner::Repo).push((Kind::Renamed, Some(to)));
     }
 
-    fn fork(&mut self, of_100: u64) {
-        let (old, at) = self.model.scaled(of_100);
+    fn stamp(&mut self, asked: &[usize]) {
+        let orders = asked.iter().map(|&at| order(CONTENTS[at], Some(CONTENTS[at]))).collect();
+        let contents = &self.open.as_ref().unwrap().2;
+        let stamped = block_on(|| contents.stamp(orders)).unwrap();
+        for (&at, stamped) in asked.iter().zip(stamped) {
+            let held = self.model.contents.get(&at);
+            assert_eq!(stamped.fresh, held.is_none());
+            assert_eq!(*held.unwrap_or(&stamped.row), stamped.row);
+            if stamped.fresh {
+                self.model.contents.insert(at, stamped.row);
+                self.model.newest(Owner::Api).push((Kind::Api, Some(at)));
+            }
+        }
+    }
+
+    fn fork(&mut self, owner: Owner, of_100: u64) {
+        let (old, at) = self.model.scaled(owner, of_100);
         let new = self.running().spool.new_epoch(old, at).wait().unwrap();
         assert_ne!(new, old);
         let reader = self.running().spool.reader().unwrap();
-        let tail = self.model.newest()[at as usize..].to_vec();
+        let tail = self.model.newest(owner)[at as usize..].to_vec();
         // What every sink had confirmed may be purged, and is not told again.
         let size = reader.streams().unwrap().last().unwrap().size;
         let mut again = vec![(Kind::Opened, None)];
@@ -217,7 +254,7 @@ impl World {
             again = told(&reader, new, size);
         }
         self.model.ends.insert(old, at);
-        self.model.streams.push((new, again));
+        self.model.streams.push((new, owner, again));
     }
 
     /// Goes on with a copy of the files as they are now; the writer that has the originals is
@@ -229,8 +266,8 @@ impl World {
             let from = self.config().state_dir.join(name);
             std::fs::copy(from, copy.path().join("state").join(name)).unwrap();
         }
-        let (running, repo) = self.open.take().unwrap();
-        drop(repo);
+        let (running, repo, contents) = self.open.take().unwrap();
+        drop((repo, contents));
         running.stop();
         self.dir = copy;
         self.reopen();
@@ -240,18 +277,19 @@ impl World {
         let reader = self.running().spool.reader().unwrap();
         let heads = reader.streams().unwrap();
         assert_eq!(heads.len(), self.model.streams.len());
-        for (head, (stream, stamps)) in heads.iter().zip(&self.model.streams) {
+        for (head, (stream, _, stamps)) in heads.iter().zip(&self.model.streams) {
             assert_eq!(head.stream, *stream);
             assert_eq!(head.size, self.model.size(*stream));
             self.check_stream(&reader, *stream, &stamps[..head.size as usize], head.root);
         }
         self.check_index(&reader);
+        self.check_contents();
         for (sink, name) in SINKS.iter().enumerate() {
             let queued: u64 = self
                 .model
                 .streams
                 .iter()
-                .map(|(id, _)| {
+                .map(|(id, ..)| {
                     let confirmed = self.model.cursors.get(&(sink, *id)).copied().unwrap_or(0);
                     self.model.size(*id).saturating_sub(confirmed)
                 })
@@ -277,16 +315,28 @@ impl World {
                 Entry::Stamp(sealed) => {
                     assert_eq!(sealed.leaf, Leaf::of(sealed.body.as_bytes()));
                     assert_eq!((sealed.stamp.seq, sealed.stamp.kind), (seq, *kind));
-                    assert_eq!(sealed.stamp.path, at.map(|at| path(PATHS[at])));
+                    assert_eq!(place(&sealed.stamp), *at);
                 }
                 Entry::Withheld { .. } => {
                     assert!(self.model.purgeable.contains(&(stream, seq)), "{kind} {seq} is gone");
+                    assert_ne!(*kind, Kind::Api, "a content is kept");
                 }
             }
         }
         if !self.model.ends.contains_key(&stream) {
             assert_eq!(tree.root(), root);
         }
+    }
+
+    fn check_contents(&self) {
+        let contents = &self.open.as_ref().unwrap().2;
+        for (at, content) in CONTENTS.iter().enumerate() {
+            let digest = Digest::of(content.as_bytes());
+            let found = block_on(|| contents.find(&digest, None, None));
+            assert_eq!(found.unwrap().first(), self.model.contents.get(&at));
+        }
+        let (total, page) = block_on(|| contents.page("a.b.c", 1_000, 0)).unwrap();
+        assert_eq!((total, page.len()), (page.len() as u64, self.model.contents.len()));
     }
 
     fn check_index(&self, reader: &stampd::spool::Reader) {
@@ -306,17 +356,20 @@ impl World {
     }
 }
 
-/// Kind and path of the stamps of a stream whose bodies are all there.
+/// Which path or content a stamp tells of.
+fn place(stamp: &Stamp) -> Option<usize> {
+    let names = if stamp.kind == Kind::Api { CONTENTS } else { PATHS };
+    names.iter().position(|name| stamp.place().as_deref() == Some(name))
+}
+
+/// What the stamps of a stream tell whose bodies are all there.
 fn told(reader: &stampd::spool::Reader, stream: StreamId, size: u64) -> Vec<Told> {
     let batch = reader.batch(stream, 0, size as usize, usize::MAX).unwrap();
-    let at = |name: &stampd::model::path::RepoPath| {
-        PATHS.iter().position(|known| known.as_bytes() == name.as_bytes())
-    };
     batch
         .entries
         .iter()
         .map(|entry| match entry {
-            Entry::Stamp(sealed) => (sealed.stamp.kind, sealed.stamp.path.as_ref().and_then(at)),
+            Entry::Stamp(sealed) => (sealed.stamp.kind, place(&sealed.stamp)),
             Entry::Withheld { .. } => panic!("what was appended again has its body"),
         })
         .collect()
@@ -340,6 +393,7 @@ fn what_was_acknowledged_survives_a_copy_taken_after_any_commit() {
     let mut world = World::new();
     for version in 0..30 {
         world.write(version as usize % PATHS.len(), version);
+        world.stamp(&[version as usize % CONTENTS.len()]);
         copy_holds(&world, world.dir.path());
     }
     world.check();
@@ -354,8 +408,9 @@ fn copy_holds(world: &World, from: &Path) {
         std::fs::copy(from.join("state").join(name), to).unwrap();
     }
     let running = Running::open(&config(copy.path()), &seed(), &world.clock);
-    let (stream, stamps) = &world.model.streams[0];
-    let batch = running.spool.reader().unwrap().batch(*stream, 0, 1_000, 1 << 20).unwrap();
-    assert_eq!(batch.entries.len(), stamps.len());
+    for (stream, _, stamps) in &world.model.streams {
+        let batch = running.spool.reader().unwrap().batch(*stream, 0, 1_000, 1 << 20).unwrap();
+        assert_eq!(batch.entries.len(), stamps.len());
+    }
     running.stop();
 }
