@@ -4,6 +4,8 @@
 //! - `address` reads a URL and says which roads are safe; `tls` whom to trust on them;
 //! - `session` is one connection, driven by whoever uses it;
 //! - `streams` appends, the one way for the agent's own road, the bridge's and the adapter's;
+//! - `stamps` is the stamping API's desk: a writer with group commit, and reads;
+//! - `pool` is a bounded number of sessions for reading;
 //! - `adopt` moves the rows of a table that another program made into ours;
 //! - `migrate` makes the schema, and tells whether a database has the one we know;
 //! - `error` says what is to be done about a failure.
@@ -15,7 +17,9 @@ pub mod address;
 pub mod adopt;
 pub mod error;
 pub mod migrate;
+pub mod pool;
 pub mod session;
+pub mod stamps;
 pub mod streams;
 mod tls;
 

@@ -1,6 +1,7 @@
 //! What went wrong between us and a database, and what is to be done about it.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::error::{DbError, SqlState};
@@ -13,6 +14,9 @@ use crate::runtime::secret::SecretError;
 
 /// The stream holds another stamp at a position of ours; `stampd_append` raises it.
 const FORK: &str = "ST001";
+
+/// Another stamped one of the contents meanwhile; `stampd_stamp` raises it.
+pub(super) const RACE: &str = "ST002";
 
 /// A failure between us and a database.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +33,12 @@ pub enum StoreError {
     /// It did not answer in time.
     #[error("hear from Postgres within {} s", .0.as_secs_f32())]
     Timeout(Duration),
+    /// The work was one with others', and all of it failed.
+    #[error(transparent)]
+    Shared(#[from] Arc<StoreError>),
+    /// Whoever does the work has stopped.
+    #[error("use Postgres: stampd is stopping; try again when it is back")]
+    Stopped,
     /// It said no, or the connection failed.
     #[error("use Postgres: {}", explain(.0))]
     Postgres(#[from] tokio_postgres::Error),
@@ -41,6 +51,8 @@ impl StoreError {
             Self::Address(_) | Self::Secret(_) | Self::Tls(_) => Class::Park,
             // A batch that takes too long on this road may pass in halves.
             Self::Timeout(_) => Class::RetrySmaller,
+            Self::Shared(error) => error.class(),
+            Self::Stopped => Class::Retry,
             Self::Postgres(error) => match error.code() {
                 Some(code) => class_of(code.code()),
                 None if self.is_tls_refused() || self.is_login_incomplete() => Class::Park,
@@ -56,6 +68,8 @@ impl StoreError {
             Self::Timeout(bound) => {
                 format!("the server did not answer within {} s", bound.as_secs_f32())
             }
+            Self::Shared(error) => error.reason(),
+            Self::Stopped => "stampd is stopping".to_owned(),
             Self::Address(_) | Self::Secret(_) | Self::Tls(_) => {
                 format!("failed to {}", chain(self))
             }
@@ -69,6 +83,8 @@ impl StoreError {
             Self::Secret(_) => "secret",
             Self::Tls(_) => "tls",
             Self::Timeout(_) => "timeout",
+            Self::Shared(error) => error.code(),
+            Self::Stopped => "stopped",
             Self::Postgres(error) => error.code().map_or("connection", SqlState::code),
         }
     }
@@ -86,6 +102,20 @@ impl StoreError {
             reply.severity() == "ERROR"
                 && !stale.iter().any(|code| reply.code().code().starts_with(code))
         })
+    }
+
+    /// Whether the connection was lost, so that it is unknown whether the server did what it was
+    /// asked.
+    pub(super) fn is_lost(&self) -> bool {
+        match self {
+            Self::Timeout(_) => true,
+            Self::Postgres(error) => {
+                // 57P01 to 57P03: the server says goodbye to everyone.
+                error.as_db_error().is_none_or(|reply| reply.code().code().starts_with("57P"))
+            }
+            Self::Shared(error) => error.is_lost(),
+            Self::Address(_) | Self::Secret(_) | Self::Tls(_) | Self::Stopped => false,
+        }
     }
 
     /// Whether TLS failed, as opposed to what lies below and above.
@@ -113,6 +143,7 @@ impl StoreError {
     fn reply(&self) -> Option<&DbError> {
         match self {
             Self::Postgres(error) => error.as_db_error(),
+            Self::Shared(error) => error.reply(),
             _ => None,
         }
     }
@@ -124,7 +155,7 @@ fn class_of(code: &str) -> Class {
         FORK => Class::Fork,
         "57014" => Class::RetrySmaller,
         // A standby, or a server that was made read-only for a while.
-        "25006" => Class::Retry,
+        "25006" | RACE => Class::Retry,
         _ => match &code[..2] {
             // Connections, rollbacks, resources, objects in use, operators.
             "08" | "40" | "53" | "55" | "57" => Class::Retry,
@@ -160,6 +191,7 @@ mod tests {
     fn the_sqlstate_decides_what_is_done() {
         for (code, class) in [
             ("ST001", Class::Fork),
+            ("ST002", Class::Retry),
             ("57014", Class::RetrySmaller),
             ("08006", Class::Retry),
             ("25006", Class::Retry),

@@ -42,6 +42,11 @@ impl Session {
         Ok(session)
     }
 
+    /// Gives up hearing from the server after `patience`.
+    pub(super) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
+    }
+
     async fn connect(address: &Address) -> Result<Self, StoreError> {
         let mut client = address.client.clone();
         if let Some(password) = &address.config.password {

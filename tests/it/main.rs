@@ -27,6 +27,7 @@ mod spool;
 mod spool_contents;
 mod spool_golden;
 mod spool_model;
+mod stamps;
 mod store;
 mod support;
 mod sync;

@@ -8,6 +8,7 @@ use stampd::model::class::Class;
 use stampd::model::rung::{Height, Rung};
 use stampd::sink::postgres::{Config, Postgres};
 use stampd::sink::{Identity, Sink};
+use stampd::store::migrate::MIGRATIONS;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -55,11 +56,15 @@ async fn a_database_that_cannot_take_stamps_says_what_to_do() {
     let outsider = record.database.login("pg_monitor");
     stops(&config(&outsider), application, park, "GRANT stampd_agent TO").await;
     let agent = config(&record.agent);
+    let known = MIGRATIONS.len();
     for (change, words) in [
         ("REVOKE EXECUTE ON FUNCTION stampd_append FROM stampd_agent", "GRANT stampd_agent TO"),
         (
-            "GRANT EXECUTE ON FUNCTION stampd_append TO stampd_agent; DELETE FROM stampd_schema WHERE version = 3",
-            "version 2 of 3; run `stampd migrate`",
+            &format!(
+                "GRANT EXECUTE ON FUNCTION stampd_append TO stampd_agent;
+                 DELETE FROM stampd_schema WHERE version = {known}"
+            ),
+            &format!("version {} of {known}; run `stampd migrate`", known - 1),
         ),
         ("UPDATE stampd_schema SET checksum = ''", "another build of stampd"),
         ("DROP TABLE stampd_ledger", "run `stampd migrate`"),

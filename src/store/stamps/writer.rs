@@ -1,0 +1,274 @@
+//! The writer: one task that serves groups, one transaction at a time.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::group::{Fate, Group};
+use super::line::{Line, Piece, Said, Tail};
+use super::{Config, Job, Refused};
+use crate::model::class::Class;
+use crate::model::content::{Order, Row};
+use crate::store::address::Address;
+use crate::store::error::{RACE, StoreError};
+
+/// Orders that a transaction takes; a caller who brings more gets several.
+const PIECE_MAX: usize = 1_000;
+/// How often a piece is tried again because another was faster or the connection was lost.
+const TRIES_MAX: u32 = 5;
+/// How soon after a failure to connect the next attempt is made.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// The writer of a desk.
+pub struct Writer {
+    config: Config,
+    address: Address,
+    jobs: mpsc::Receiver<Job>,
+    /// None before the first connection and after each loss.
+    line: Option<Line>,
+    /// None before the first stream, and when it must not be used any more.
+    tail: Option<Tail>,
+    /// The last failure to connect: until a while later it answers for the next attempts.
+    away: Option<(Instant, Arc<StoreError>)>,
+}
+
+/// Why a piece was not taken.
+enum Trouble {
+    /// It is to be sent again, made anew.
+    Again(StoreError),
+    /// Its data is at fault.
+    Data(StoreError),
+    /// The database cannot be used.
+    Away(Arc<StoreError>),
+}
+
+/// What became of a piece: its rows, or the ids of those that were held.
+enum Outcome {
+    Fresh(Piece, Option<i64>),
+    Held(Vec<Option<Row>>),
+}
+
+impl Writer {
+    pub(super) fn new(config: Config, address: Address, jobs: mpsc::Receiver<Job>) -> Self {
+        Self { config, address, jobs, line: None, tail: None, away: None }
+    }
+
+    /// Serves until the last desk is dropped.
+    pub async fn run(mut self) -> Result<(), Infallible> {
+        if let Err(error) = self.connect(None).await {
+            tracing::warn!(%error, "Postgres is away; stamping requests are refused until it is back");
+        }
+        while let Some(first) = self.jobs.recv().await {
+            let group = Group::of(self.gather(first));
+            let fates = self.serve(group.orders()).await;
+            group.answer(&fates);
+        }
+        Ok(())
+    }
+
+    /// Takes what is waiting beside `first`, and waits for nobody.
+    fn gather(&mut self, first: Job) -> Vec<Job> {
+        let mut count = first.orders.len();
+        let mut jobs = vec![first];
+        while count < PIECE_MAX
+            && let Ok(job) = self.jobs.try_recv()
+        {
+            count += job.orders.len();
+            jobs.push(job);
+        }
+        jobs
+    }
+
+    /// Finds the fate of every order.
+    async fn serve(&mut self, orders: &[Order]) -> Vec<Fate> {
+        let mut fates: Vec<Option<Fate>> = orders.iter().map(|_| None).collect();
+        let all: Vec<usize> = (0..orders.len()).collect();
+        let mut pieces: Vec<Vec<usize>> = all.chunks(PIECE_MAX).map(<[usize]>::to_vec).collect();
+        let mut tries = TRIES_MAX;
+        while let Some(places) = pieces.pop() {
+            match self.attempt(orders, &places).await {
+                Ok(Outcome::Fresh(piece, event)) => {
+                    settle_fresh(&mut fates, &places, &piece, event);
+                }
+                Ok(Outcome::Held(rows)) => {
+                    let rest = settle_held(&mut fates, &places, rows);
+                    pieces.extend((!rest.is_empty()).then_some(rest));
+                }
+                Err(Trouble::Data(error)) if places.len() == 1 => {
+                    fates[places[0]] = Some(Fate::Refused(refused(&error)));
+                }
+                Err(Trouble::Data(_)) => {
+                    let (left, right) = places.split_at(places.len() / 2);
+                    pieces.extend([right.to_vec(), left.to_vec()]);
+                }
+                Err(Trouble::Again(_)) if tries > 0 => {
+                    tries -= 1;
+                    pieces.push(places);
+                }
+                Err(Trouble::Again(error)) => fail(&mut fates, &places, &Arc::new(error)),
+                Err(Trouble::Away(error)) => fail(&mut fates, &places, &error),
+            }
+        }
+        fates.into_iter().map(|fate| fate.expect("every place was in a piece")).collect()
+    }
+
+    /// Sends the orders at `places` as one piece.
+    async fn attempt(&mut self, orders: &[Order], places: &[usize]) -> Result<Outcome, Trouble> {
+        let tail = self.ready().await?;
+        let agent = &self.config.agent;
+        let now = self.config.clock.now();
+        let piece = Piece::of(places.iter().map(|&place| &orders[place]), tail, agent, now);
+        let line = self.line.as_mut().expect("it was made ready");
+        match line.send(&piece, self.config.outbox.is_some()).await {
+            Ok(Said::Taken(event)) => {
+                self.tail = Some(piece.end());
+                if let Some(outbox) = &self.config.outbox {
+                    outbox.notify_one();
+                }
+                Ok(Outcome::Fresh(piece, event))
+            }
+            Ok(Said::Held(ids)) => {
+                let rows = line.rows(&ids.iter().flatten().copied().collect::<Vec<_>>()).await;
+                let rows = rows.map_err(|error| self.trouble(error))?;
+                Ok(Outcome::Held(in_place(ids, rows)))
+            }
+            Err(error) if error.is_lost() => self.resolve(piece, error).await,
+            Err(error) => Err(self.trouble(error)),
+        }
+    }
+
+    /// What is to be done after an error by which nothing was written.
+    fn trouble(&mut self, error: StoreError) -> Trouble {
+        // After a fork the end of the stream is to be asked for anew, as after a loss.
+        if !error.leaves_session_usable() || error.class() == Class::Fork {
+            self.line = None;
+        }
+        match error.class() {
+            Class::Reject => Trouble::Data(error),
+            // Something of ours came late and is there; the next stream takes what is not held.
+            Class::Fork => Trouble::Again(error),
+            Class::Retry
+                if error.code() == RACE || error.code().starts_with("40") || error.is_lost() =>
+            {
+                Trouble::Again(error)
+            }
+            Class::Retry | Class::RetrySmaller | Class::Park => Trouble::Away(Arc::new(error)),
+        }
+    }
+
+    /// Finds out what became of a piece whose connection was lost on the way.
+    async fn resolve(&mut self, piece: Piece, error: StoreError) -> Result<Outcome, Trouble> {
+        self.line = None;
+        tracing::info!(%error, "the connection to Postgres was lost during a transaction");
+        if self.connect(Some(&piece)).await? {
+            if let Some(outbox) = &self.config.outbox {
+                outbox.notify_one();
+            }
+            // Its row in the outbox may be gone already; nobody waits for what nobody can name.
+            return Ok(Outcome::Fresh(piece, None));
+        }
+        Err(Trouble::Again(error))
+    }
+
+    /// The end of a stream to which a piece may be appended.
+    async fn ready(&mut self) -> Result<Tail, Trouble> {
+        if self.line.is_none() || self.tail.is_none() {
+            self.connect(None).await?;
+        }
+        Ok(self.tail.expect("a connection comes with a stream"))
+    }
+
+    /// Connects where that is needed, and makes sure of the stream; whether `doubt` is in it.
+    async fn connect(&mut self, doubt: Option<&Piece>) -> Result<bool, Arc<StoreError>> {
+        if let Some((at, error)) = &self.away
+            && at.elapsed() < RETRY_AFTER
+        {
+            return Err(Arc::clone(error));
+        }
+        match self.try_connect(doubt).await {
+            Ok(landed) => {
+                if self.away.take().is_some() {
+                    tracing::info!("Postgres is back");
+                }
+                Ok(landed)
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                self.line = None;
+                if self.away.replace((Instant::now(), Arc::clone(&error))).is_none() {
+                    tracing::warn!(%error, "Postgres is away; stamping requests are refused");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_connect(&mut self, doubt: Option<&Piece>) -> Result<bool, StoreError> {
+        let mut line = match self.line.take() {
+            Some(line) => line,
+            None => Line::open(&self.address, &self.config).await?,
+        };
+        let mut landed = false;
+        let mut previous = None;
+        if let Some(tail) = self.tail {
+            let end = line.end(tail.stream).await?;
+            landed = doubt.is_some_and(|piece| piece.end() == end);
+            previous = Some(end);
+            self.tail = (landed || end == tail).then_some(end);
+        }
+        if self.tail.is_none() {
+            self.tail = Some(line.open_stream(&self.config, previous).await?);
+        }
+        self.line = Some(line);
+        Ok(landed)
+    }
+}
+
+impl From<Arc<StoreError>> for Trouble {
+    fn from(error: Arc<StoreError>) -> Self {
+        Self::Away(error)
+    }
+}
+
+fn settle_fresh(fates: &mut [Option<Fate>], places: &[usize], piece: &Piece, event: Option<i64>) {
+    for (&place, sealed) in places.iter().zip(&piece.sealed) {
+        let row = Row::told_by(&sealed.stamp).expect("an api stamp tells of a content");
+        fates[place] = Some(Fate::stamped(row, event, true));
+    }
+}
+
+/// Settles those whose row is there; returns the places of the others.
+fn settle_held(fates: &mut [Option<Fate>], places: &[usize], rows: Vec<Option<Row>>) -> Vec<usize> {
+    let mut rest = Vec::new();
+    for (&place, row) in places.iter().zip(rows) {
+        match row {
+            Some(row) => {
+                fates[place] = Some(Fate::stamped(row, None, false));
+            }
+            None => rest.push(place),
+        }
+    }
+    rest
+}
+
+fn fail(fates: &mut [Option<Fate>], places: &[usize], error: &Arc<StoreError>) {
+    for &place in places {
+        fates[place] = Some(Fate::Failed(Arc::clone(error)));
+    }
+}
+
+/// Each id's row, where there is an id.
+fn in_place(ids: Vec<Option<Uuid>>, rows: Vec<Row>) -> Vec<Option<Row>> {
+    let rows: HashMap<Uuid, Row> = rows.into_iter().map(|row| (row.id, row)).collect();
+    // Two contents can be held by one row only where their paths differ by being empty or none.
+    ids.into_iter().map(|id| rows.get(&id?).cloned()).collect()
+}
+
+fn refused(error: &StoreError) -> Refused {
+    Refused { code: error.code().to_owned(), reason: error.reason() }
+}
