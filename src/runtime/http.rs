@@ -6,16 +6,18 @@
 //! its connection, and never holds a seat for ever; a stop lets running requests end. Leaves to its
 //! caller: who may do what, and how a refusal is worded.
 
+mod bearer;
 mod body;
 mod gate;
+mod linger;
 mod rate;
 mod refusal;
 mod stream;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,8 +37,11 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::bearer::{Bearer, bearer_of};
+use self::body::Watched;
 pub use self::body::{BodyError, Pace};
 use self::gate::Gate;
+use self::linger::Unread;
 pub use self::rate::Rate;
 pub use self::refusal::{Refusal, problem};
 use self::stream::Unstalled;
@@ -48,6 +53,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How a listener is served.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// `host:port` to listen on.
+    pub listen: String,
     /// The Host allow-list: `name` for any port, `name:port` for one; compared exactly, but for case.
     /// Behind an empty list everything is refused.
     pub hosts: Vec<String>,
@@ -74,6 +81,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            listen: "127.0.0.1:8057".to_owned(),
             hosts: ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec(),
             origins: Vec::new(),
             header_timeout: Duration::from_secs(5),
@@ -91,6 +99,21 @@ impl Default for Config {
 /// Who sent a request; among its extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
+
+/// Listens where the config says.
+pub async fn bind(config: &Config) -> Result<TcpListener, BindError> {
+    TcpListener::bind(&config.listen)
+        .await
+        .map_err(|source| BindError { address: config.listen.clone(), source })
+}
+
+/// The address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("listen on {address}: set another [api] listen, or stop what has the port")]
+pub struct BindError {
+    address: String,
+    source: io::Error,
+}
 
 /// Serves `router` on `listener` until `stop`, then lets running requests end.
 ///
@@ -191,34 +214,42 @@ impl Service {
         let _ = stream.set_nodelay(true);
         let stream = Unstalled::new(stream, self.config.write_timeout);
         let header_timeout = self.config.header_timeout;
-        let connection = http1::Builder::new()
+        let unread = Unread::default();
+        let left = unread.clone();
+        let answer =
+            service_fn(move |request| Box::pin(self.clone().answer(request, peer, left.clone())));
+        let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(header_timeout)
-            .serve_connection(
-                TokioIo::new(stream),
-                service_fn(move |request| self.clone().answer(request, peer)),
-            );
-        let mut connection = pin!(connection);
+            .serve_connection(TokioIo::new(stream), answer);
         let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
+            ended = poll_fn(|context| connection.poll_without_shutdown(context)) => ended,
             () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                poll_fn(|context| connection.poll_without_shutdown(context)).await
             }
         };
         if let Err(error) = ended {
             tracing::debug!(peer = %peer.0, %error, "a connection broke");
         }
+        linger::close(connection.into_parts().io.into_inner(), &unread).await;
     }
 
-    async fn answer(self, request: Request<Incoming>, peer: Peer) -> Result<Response, Infallible> {
+    async fn answer(
+        self,
+        request: Request<Incoming>,
+        peer: Peer,
+        unread: Unread,
+    ) -> Result<Response, Infallible> {
+        unread.forget();
         if let Err(refusal) = self.gate.admit(&request, peer, Instant::now()) {
             tracing::debug!(peer = %peer.0, %refusal, "refused a request");
+            unread.note(request.body());
             return Ok((self.config.refuse)(&refusal, request.headers()));
         }
         let (mut head, incoming) = request.into_parts();
         head.extensions.insert(peer);
-        let body = body::Watched::new(incoming, self.config.pace, self.config.body_bytes_max);
+        let body = Watched::new(incoming, unread, &self.config);
         let request = Request::from_parts(head, Body::new(body));
         TowerToHyperService::new(self.router).call(request).await
     }

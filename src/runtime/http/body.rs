@@ -9,6 +9,9 @@ use axum::body::{Bytes, HttpBody};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::Config;
+use super::linger::Unread;
+
 /// How slow a body may come: it has `grace`, and a second more for every `bytes_per_s` that came. A
 /// client that trickles is found out, and a large file over a poor line is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +60,7 @@ impl BodyError {
 #[derive(Debug)]
 pub(super) struct Watched {
     inner: Incoming,
+    unread: Unread,
     pace: Pace,
     bytes_max: u64,
     started: Instant,
@@ -66,8 +70,9 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(inner: Incoming, pace: Pace, bytes_max: u64) -> Self {
-        Self { inner, pace, bytes_max, started: Instant::now(), bytes: 0, deadline: None }
+    pub(super) fn new(inner: Incoming, unread: Unread, config: &Config) -> Self {
+        let (pace, bytes_max) = (config.pace, config.body_bytes_max);
+        Self { inner, unread, pace, bytes_max, started: Instant::now(), bytes: 0, deadline: None }
     }
 
     /// When the next frame must have come.
@@ -108,5 +113,11 @@ impl HttpBody for Watched {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.unread.note(&self.inner);
     }
 }
