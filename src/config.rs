@@ -5,6 +5,7 @@
 //! problems are told at once with their place, every value's origin is known, and no secret is ever
 //! shown.
 
+mod api;
 mod example;
 mod keys;
 mod layer;
@@ -12,11 +13,13 @@ mod load;
 mod problem;
 mod repos;
 mod roads;
+mod seed;
 mod table;
 mod value;
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use self::example::example;
 use self::layer::{FlagValue, Settings};
@@ -26,7 +29,8 @@ use self::table::Table;
 use self::value::Value;
 use crate::agent::RepoConfig;
 use crate::repo::policy::User;
-use crate::runtime::telemetry;
+use crate::runtime::secret::Secret;
+use crate::runtime::{http, telemetry};
 use crate::sink::kafka;
 use crate::sync::reach;
 use crate::{agent, hash, spool, store, sync, watch};
@@ -48,6 +52,19 @@ pub struct Flags {
     pub repos: Vec<String>,
     /// `--namespace`: of those repos.
     pub namespace: Option<String>,
+    /// Whom the config is for.
+    pub role: Role,
+}
+
+/// Whom a config is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// The agent and the tools around it.
+    #[default]
+    Agent,
+    /// The bridge: it also listens to the variables of the services that it stands in for, always has
+    /// the API, and keeps nothing on its own disk.
+    Bridge,
 }
 
 /// A whole config, checked.
@@ -69,6 +86,12 @@ pub struct Config {
     pub postgres: Option<store::Config>,
     /// The road to Kafka, if there is one and it is switched on.
     pub kafka: Option<kafka::Config>,
+    /// The API's listener, if the API is switched on.
+    pub api: Option<http::Config>,
+    /// The token that the API asks for, if it asks for one.
+    pub api_token: Option<Secret>,
+    /// How long a reply of the bridge waits for its event's delivery report.
+    pub publish_wait: Duration,
     /// Logging's.
     pub telemetry: telemetry::Config,
     settings: Settings,
@@ -100,13 +123,18 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
     settings.apply_environment(environment);
     settings.apply_flags(&flag_values(flags), environment);
     apply_repos(&mut settings, flags, environment);
-    derive_directories(&mut settings, environment)?;
+    if flags.role == Role::Bridge {
+        seed::apply(&mut settings, environment);
+        settings.table_mut("api").open();
+    }
+    derive_directories(&mut settings, flags.role, environment)?;
     settings.check_required();
     let mut problems = std::mem::take(&mut settings.problems);
     problems.extend(repos::check(&settings.repos));
     problems.extend(check_watch(&settings));
     problems.extend(road(&settings, "postgres").into_iter().flat_map(roads::check_postgres));
     problems.extend(road(&settings, "kafka").into_iter().flat_map(roads::check_kafka));
+    problems.extend(road(&settings, "api").into_iter().flat_map(api::check));
     if !problems.is_empty() {
         problems.sort_by(|one, other| one.origin.cmp(&other.origin));
         return Err(ConfigError::Wrong(problems));
@@ -120,6 +148,9 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
         sync: sync(&settings),
         postgres: road(&settings, "postgres").map(roads::postgres),
         kafka: road(&settings, "kafka").map(roads::kafka),
+        api: road(&settings, "api").map(api::listener),
+        api_token: road(&settings, "api").and_then(api::token),
+        publish_wait: settings.table("kafka").duration("publish_wait"),
         telemetry: telemetry(&settings),
         settings,
     })
@@ -169,12 +200,18 @@ fn default_namespace(path: &Path) -> String {
 
 fn derive_directories(
     settings: &mut Settings,
+    role: Role,
     environment: &Environment,
 ) -> Result<(), ConfigError> {
     let agent = settings.table_mut("agent");
     let is_own = agent.path("state_dir").is_some();
     if !is_own {
-        let (path, origin) = environment.state_dir()?;
+        let (path, origin) = match (environment.state_dir(), role) {
+            (Ok(found), _) => found,
+            // A server without a home is usual, and it writes nothing there.
+            (Err(_), Role::Bridge) => (PathBuf::from("/var/lib/stampd"), Origin::Default),
+            (Err(error), Role::Agent) => return Err(error),
+        };
         agent.derive("state_dir", Value::Path(path), origin);
     }
     let state_dir = agent.path("state_dir").expect("derived above").to_owned();
@@ -352,6 +389,7 @@ mod tests {
         let kafka = settings.table("kafka");
         check(roads::kafka(kafka), kafka::Config::default());
         check(telemetry(&settings), telemetry::Config::default());
+        check(api::listener(settings.table("api")), http::Config::default());
         let of_stage = spool::Config::default();
         let from_table = spool_keys(&settings, of_stage.state_dir.clone());
         check(from_table, of_stage);

@@ -100,21 +100,30 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "postgres",
-        roles: "run, migrate",
-        doc: "A PostgreSQL database to deliver to. The section's presence switches it on.",
+        roles: "run, bridge, migrate",
+        doc: "A PostgreSQL database: where the agent delivers to, and what the bridge keeps its \
+              record in. The section's presence switches it on.",
         form: Form::Road,
         keys: POSTGRES,
     },
     Section {
         name: "kafka",
-        roles: "run",
-        doc: "An Apache Kafka cluster to deliver to. The section's presence switches it on.",
+        roles: "run, bridge",
+        doc: "An Apache Kafka cluster for the events. The section's presence switches it on.",
         form: Form::Road,
         keys: KAFKA,
     },
     Section {
+        name: "api",
+        roles: "run, bridge",
+        doc: "The stamping API. The section's presence switches it on for the agent; the bridge \
+              always has it.",
+        form: Form::Road,
+        keys: API,
+    },
+    Section {
         name: "telemetry",
-        roles: "run",
+        roles: "run, bridge",
         doc: "Logs go to stderr, and to daily files if you like.",
         form: Form::Plain,
         keys: TELEMETRY,
@@ -318,6 +327,63 @@ const KAFKA: &[Key] = &[
         Kind::Switch,
         Is("false"),
         "Speak without TLS to brokers that are not on loopback.",
+    ),
+    key(
+        "publish_wait",
+        Kind::Duration,
+        Is("25ms"),
+        "For the bridge: how long a reply waits for its event's delivery report, to say \
+         kafka_event_published; \"0ms\" never waits and says false.",
+    ),
+];
+
+const API: &[Key] = &[
+    ENABLED,
+    key("listen", Kind::Text, Is("127.0.0.1:8057"), "Where to listen: host:port."),
+    key(
+        "hosts",
+        Kind::Texts,
+        Unset { example: "bridge.example, bridge.example:8057" },
+        "Names that clients may call it by, beside those of loopback and the address it listens on: \
+         name for any port, name:port for one. A request for another name is refused, since any page \
+         in a browser could have sent it.",
+    ),
+    key(
+        "origins",
+        Kind::Texts,
+        Unset { example: "https://board.example" },
+        "Origins whose pages may call it, beside its own.",
+    ),
+    key(
+        "auth",
+        Kind::Choice(&["none", "token"]),
+        Is("none"),
+        "none lets everybody stamp who reaches it; token asks for `Authorization: Bearer`. none is \
+         refused where it listens beyond loopback.",
+    ),
+    key(
+        "token",
+        Kind::Secret,
+        Unset { example: "credential:api.token" },
+        "With auth = \"token\": credential, file or env.",
+    ),
+    key(
+        "allow_insecure",
+        Kind::Switch,
+        Is("false"),
+        "Listen beyond loopback with auth = \"none\", for old clients in containers.",
+    ),
+    key(
+        "rate",
+        Kind::Count(0, 1_000_000),
+        Unset { example: "10000" },
+        "Requests a second per peer; 0 is no limit. Without it: none on loopback, 10000 beyond.",
+    ),
+    key(
+        "connections_max",
+        Kind::Count(1, 65_536),
+        Is("1024"),
+        "Connections served at once; more wait until one ends.",
     ),
 ];
 

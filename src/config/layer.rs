@@ -157,7 +157,7 @@ impl Settings {
         }
     }
 
-    fn apply_text(
+    pub(super) fn apply_text(
         &mut self,
         origin: &Origin,
         (section, key): (&str, &str),

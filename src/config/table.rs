@@ -96,6 +96,11 @@ impl Table {
         Ok(())
     }
 
+    /// Opens a section that its role always has, unless somebody switched it off or on.
+    pub(super) fn open(&mut self) {
+        self.at.get_or_insert(Origin::Default);
+    }
+
     /// Whether the section is in force: a road is when it is there and not switched off.
     pub(super) fn is_enabled(&self) -> bool {
         match self.section.form {
@@ -198,13 +203,17 @@ impl Table {
         value == Some(&Value::Switch(true))
     }
 
-    /// A whole number.
-    pub(super) fn count(&self, key: &str) -> u64 {
-        match self.found(key).map(|found| &found.value) {
-            Some(Value::Count(count)) => Some(*count),
+    /// A whole number that need not be set.
+    pub(super) fn count_if_set(&self, key: &str) -> Option<u64> {
+        match &self.found(key)?.value {
+            Value::Count(count) => Some(*count),
             _ => None,
         }
-        .expect("keys.rs gives this number a default")
+    }
+
+    /// A whole number.
+    pub(super) fn count(&self, key: &str) -> u64 {
+        self.count_if_set(key).expect("keys.rs gives this number a default")
     }
 
     /// A duration.

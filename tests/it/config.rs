@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use stampd::config::{ConfigError, Environment, Flags, example, load};
+use stampd::config::{ConfigError, Environment, Flags, Role, example, load};
 use tempfile::TempDir;
 
 /// A scratch directory with a config file, and an environment that names nothing of this machine.
@@ -206,6 +206,101 @@ fn a_road_is_there_when_its_section_is_and_a_secret_is_shown_as_its_reference() 
     assert_eq!(scene.shown("postgres", "password"), password);
     // Switched off: its missing brokers are nobody's concern.
     assert_eq!(scene.shown("kafka", "enabled").0, "false");
+}
+
+/// The lines of `config/.env.stamping.example`.
+fn older_services() -> Vec<(String, String)> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/.env.stamping.example");
+    let text = std::fs::read_to_string(file).unwrap();
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.into(), value.into()));
+    lines.map(|line| pair(line).unwrap_or_else(|| panic!("{line}"))).collect()
+}
+
+#[test]
+fn the_older_services_variables_are_all_that_a_bridge_needs_and_nothing_to_an_agent() {
+    let mut scene = Scene::new("");
+    scene.variables.extend(older_services());
+    let config = scene.load().unwrap();
+    assert!(config.postgres.is_none() && config.kafka.is_none() && config.api.is_none());
+
+    scene.flags.role = Role::Bridge;
+    let config = scene.load().unwrap();
+    let postgres = config.postgres.unwrap();
+    assert_eq!(postgres.url, "postgres://postgres@localhost:5432/omninode_bridge");
+    assert_eq!(postgres.password.unwrap().fetch().unwrap(), "change-me");
+    let kafka = config.kafka.unwrap();
+    assert_eq!(kafka.brokers, ["localhost:9092"]);
+    assert_eq!(kafka.topic, "dev.omninode_bridge.onex.evt.metadata-stamp-created.v1");
+    assert_eq!(config.api.unwrap().listen, "127.0.0.1:8057");
+    let origin = scene.shown("postgres", "password");
+    assert_eq!(origin, ("{ env = \"POSTGRES_PASSWORD\" }".into(), "POSTGRES_PASSWORD".into()));
+}
+
+#[test]
+fn an_older_variable_stands_in_for_a_section_or_not_at_all() {
+    let mut scene = Scene::new(
+        "[postgres]\nurl = \"postgres://ours@localhost/ours\"\n[api]\nlisten = \"127.0.0.1:9\"\n",
+    );
+    scene.flags.role = Role::Bridge;
+    scene.variables.extend(older_services());
+    scene.set("STAMPD_KAFKA__TOPIC", "ours");
+    scene.set("OMNINODE_ENV", "prod");
+    let config = scene.load().unwrap();
+    let postgres = config.postgres.unwrap();
+    assert_eq!(postgres.url, "postgres://ours@localhost/ours");
+    assert!(postgres.password.is_none(), "another server's password stays at home");
+    assert_eq!(config.api.unwrap().listen, "127.0.0.1:9");
+    assert_eq!(config.kafka.unwrap().topic, "ours");
+}
+
+#[test]
+fn odd_characters_in_an_older_variable_are_kept() {
+    let mut scene = Scene::new("");
+    scene.flags.role = Role::Bridge;
+    scene.set("POSTGRES_USER", "ada@home");
+    scene.set("POSTGRES_DATABASE", "a/b?c");
+    scene.set("POSTGRES_HOST", "::1");
+    scene.set("SERVICE_PORT", "9");
+    scene.set("OMNINODE_TENANT", "acme");
+    let config = scene.load().unwrap();
+    assert_eq!(config.postgres.unwrap().url, "postgres://ada%40home@[::1]:5432/a%2Fb%3Fc");
+    assert!(config.kafka.is_none(), "a word of the topic is no broker");
+    assert_eq!(config.api.unwrap().listen, "127.0.0.1:9");
+}
+
+#[test]
+fn a_bridge_has_the_api_without_a_section_and_needs_no_home() {
+    let mut scene = Scene::new("");
+    scene.variables.clear();
+    assert!(matches!(scene.load(), Err(ConfigError::NoHome)));
+    scene.flags.role = Role::Bridge;
+    let config = scene.load().unwrap();
+    assert!(config.api.is_some() && config.api_token.is_none());
+    scene.set("SERVICE_HOST", "0.0.0.0");
+    let error = scene.error();
+    assert!(
+        error.contains("SERVICE_HOST: [api] listen: beyond loopback everybody could stamp"),
+        "{error}"
+    );
+    scene.set("STAMPD_API__ALLOW_INSECURE", "true");
+    let api = scene.load().unwrap().api.unwrap();
+    assert_eq!(api.hosts, ["localhost", "127.0.0.1", "[::1]"], "a wildcard is nobody's name");
+    assert!(api.rate.is_some());
+}
+
+#[test]
+fn the_example_of_a_bridge_is_a_config() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/bridge.example.toml");
+    let mut scene = Scene::new(&std::fs::read_to_string(file).unwrap());
+    scene.flags.role = Role::Bridge;
+    scene.set("CREDENTIALS_DIRECTORY", "/run/credentials/stampd-bridge.service");
+    let config = scene.load().unwrap();
+    assert!(config.postgres.is_some() && config.kafka.is_some());
+    let (api, token) = (config.api.unwrap(), config.api_token.unwrap());
+    assert_eq!(token.to_string(), "credential api.token");
+    assert!(api.hosts.contains(&"bridge.example".to_owned()));
+    assert_eq!(config.publish_wait, Duration::from_millis(25));
 }
 
 #[test]
