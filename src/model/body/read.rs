@@ -112,6 +112,10 @@ impl Raw {
         if is_api && (self.digest.is_none() || self.path.as_deref() == Some("")) {
             return Err(BodyError::Value("digest or path"));
         }
+        // Where all keys are ASCII, the order of their bytes is that of RFC 8785.
+        if !self.labels.keys().all(|key| key.is_ascii()) {
+            return Err(BodyError::Value("labels"));
+        }
         let (path, place) = if is_api {
             (None, self.path)
         } else {
@@ -207,6 +211,8 @@ mod tests {
             ("\"kind\":\"api\"", "\"kind\":\"created\""),
             ("\"namespace\":\"a.b.c\"", "\"namespace\":\"a.b.d\""),
             ("\"namespace\":\"a.b.c\"", "\"namespace\":\"a.b\""),
+            ("\"namespace\"", "\"labels\":{\"\u{10000}\":\"\",\"\u{e000}\":\"\"},\"namespace\""),
+            ("\"namespace\"", "\"labels\":{\"\u{e000}\":\"\",\"\u{10000}\":\"\"},\"namespace\""),
             ("\"digest\":\"1", "\"digest\":\"g"),
             ("}", ""),
         ];
