@@ -14,12 +14,15 @@ mod log;
 pub mod migrate;
 mod place;
 mod progress;
+mod rewrite;
 mod run;
 mod service;
 mod shell;
+mod stamp;
 mod status;
 mod table;
 mod trust;
+mod validate;
 mod verify;
 mod version;
 
@@ -62,6 +65,10 @@ enum Command {
     Sync(ask::SyncArgs),
     /// Print BLAKE3 digests in the format of b3sum, or check them
     Hash(hash::Args),
+    /// Put a stamp into a text, as a line or a block of metadata
+    Stamp(stamp::Args),
+    /// Check the stamps inside texts
+    Validate(validate::Args),
     /// List, print or retry the stamps that a sink refused for good
     #[command(subcommand)]
     Dlq(dlq::Command),
@@ -97,6 +104,8 @@ impl Cli {
             Command::Scan(args) => ask::scan(&shell, &args),
             Command::Sync(args) => ask::sync(&shell, &args),
             Command::Hash(args) => hash::run(&shell, &args),
+            Command::Stamp(args) => stamp::run(&shell, &args),
+            Command::Validate(args) => validate::run(&shell, &args),
             Command::Dlq(command) => dlq::run(&shell, &command),
             Command::Trust(args) => trust::run(&shell, &args),
             Command::Config(command) => config::run(&shell, &command),

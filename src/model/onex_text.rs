@@ -169,6 +169,17 @@ pub fn stamp(text: &str, kind: Kind, label: &Label<'_>) -> Result<Stamped, Entan
     }
 }
 
+/// The text as it is, where its only stamp is of this kind and holds.
+pub fn held(text: &str, kind: Kind) -> Option<Stamped> {
+    let found = check(text, Rules::default());
+    if !(found.holds && found.found == 1 && found.details[0].kind == kind) {
+        return None;
+    }
+    let (mut stamp, size) = (String::new(), canonical(text).len());
+    each(text, |found| found.as_str().clone_into(&mut stamp));
+    Some(Stamped { hash: found.current_hash, size, stamp, text: text.to_owned() })
+}
+
 /// Places a stamp, instead of those that are there.
 pub fn place(kind: Kind, stamp: &str, text: &str) -> String {
     let bare = strip(text);
@@ -182,6 +193,7 @@ pub fn place(kind: Kind, stamp: &str, text: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Stamp<'t> {
     kind: Kind,
+    text: &'t str,
     line: Option<Line<'t>>,
     inner: &'t str,
 }
@@ -190,6 +202,11 @@ impl<'t> Stamp<'t> {
     /// Its kind.
     pub const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The stamp itself, without what separates it from the content.
+    pub const fn as_str(&self) -> &'t str {
+        self.text
     }
 
     /// The last value under a name: `uid`, `hash`, `timestamp`, `author` and `version` of a
@@ -230,11 +247,17 @@ fn fields_of_line<'t>(line: &Line<'t>) -> [Option<Field<'t>>; 5] {
 }
 
 fn stamps_of_lines(text: &str) -> impl Iterator<Item = Stamp<'_>> {
-    lines(text).map(|line| Stamp { kind: Kind::Lightweight, line: Some(line), inner: "" })
+    lines(text).map(|line| {
+        let text = &text[line.place.clone()];
+        Stamp { kind: Kind::Lightweight, text, line: Some(line), inner: "" }
+    })
 }
 
 fn stamps_of_blocks(text: &str) -> impl Iterator<Item = Stamp<'_>> {
-    blocks(text).map(|block| Stamp { kind: Kind::Rich, line: None, inner: block.inner })
+    blocks(text).map(|block| {
+        let text = &text[block.place];
+        Stamp { kind: Kind::Rich, text, line: None, inner: block.inner }
+    })
 }
 
 /// What stamps have to say.

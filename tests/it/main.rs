@@ -20,6 +20,7 @@ mod hash_command;
 mod http;
 mod ignore;
 mod migrate;
+mod onex_text;
 mod postgres;
 mod rooted;
 mod settle;

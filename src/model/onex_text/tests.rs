@@ -209,6 +209,8 @@ fn texts() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_stamp_holds_and_comes_off_without_a_trace(text in texts()) {
         let bare = strip(&text);
