@@ -15,6 +15,7 @@ mod cli;
 mod config;
 mod conformance;
 mod control;
+mod fuzz;
 mod hash;
 mod hash_command;
 mod http;
