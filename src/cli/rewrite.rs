@@ -151,3 +151,22 @@ impl Drop for Fresh {
         let _ = fs::remove_file(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::exit::report;
+    use super::*;
+
+    #[test]
+    fn a_file_that_changed_since_it_was_read_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "read").unwrap();
+        let (original, text) = Original::read(&path).unwrap();
+        assert_eq!(text, "read");
+        fs::write(&path, "written meanwhile").unwrap();
+        assert_eq!(report(&original.replace("stamped").unwrap_err()), Exit::Temporary);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "written meanwhile");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+}

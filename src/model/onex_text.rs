@@ -131,8 +131,11 @@ pub fn digest(text: &str) -> Digest {
 pub fn check(text: &str, rules: Rules<'_>) -> Check {
     let unlined = strip_lines(text);
     let bare = strip_blocks(&unlined);
-    let hashed = if rules.strict { bare } else { normal(&bare).into_owned().into() };
-    let current_hash = Digest::of(hashed.as_bytes());
+    let current_hash = if rules.strict {
+        Digest::of(bare.as_bytes())
+    } else {
+        Digest::of(normal(&bare).as_bytes())
+    };
     let mut check = Check { found: 0, holds: true, current_hash, details: Vec::new() };
     let right = Right { current: current_hash.to_string(), expected: rules.expected_hash };
     // Blocks are looked for where they are removed: what is found is what is not hashed.
@@ -157,8 +160,10 @@ pub fn each(text: &str, mut visit: impl FnMut(&Stamp<'_>)) {
 /// [`Entangled`] where the result would not hold: when the removal of a stamp makes another, and
 /// for rich ones also when a block is open.
 pub fn stamp(text: &str, kind: Kind, label: &Label<'_>) -> Result<Stamped, Entangled> {
-    let canonical = canonical(text);
-    let (hash, size) = (Digest::of(canonical.as_bytes()), canonical.len());
+    let (hash, size) = {
+        let canonical = canonical(text);
+        (Digest::of(canonical.as_bytes()), canonical.len())
+    };
     let stamp = label.render(kind, &hash, size);
     let text = place(kind, &stamp, text);
     let check = check(&text, Rules::default());
