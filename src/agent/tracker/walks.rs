@@ -62,6 +62,8 @@ struct Running {
 /// The walks that run or wait.
 pub(super) struct Walks {
     running: Option<Running>,
+    /// An audit that made way for something more urgent, and goes on after it.
+    set_aside: Option<Running>,
     /// A walk of everything that waits to begin, and who waits for it.
     full: Option<Vec<Waiter>>,
     subtrees: BTreeSet<RepoPath>,
@@ -80,6 +82,7 @@ impl Walks {
         let now = Instant::now();
         Self {
             running: None,
+            set_aside: None,
             full: None,
             subtrees: BTreeSet::new(),
             polled: BTreeSet::new(),
@@ -111,6 +114,7 @@ impl Walks {
     pub(super) fn clear(&mut self) -> Vec<Waiter> {
         let mut waiters = self.running.take().map(|running| running.waiters).unwrap_or_default();
         waiters.extend(self.full.take().unwrap_or_default());
+        self.set_aside = None;
         self.subtrees.clear();
         self.polled.clear();
         self.poll_due = None;
@@ -136,18 +140,42 @@ impl Walks {
         }
     }
 
+    /// Has an audit make way for what cannot wait for its rests. It has nobody who waits for it, so
+    /// one that is overtaken by a walk of everything is let go of; it goes on after any other walk.
+    fn make_way(&mut self, repair: bool, now: Instant) {
+        let Some(audit) = self.running.take_if(|running| running.purpose == Purpose::Audit) else {
+            return;
+        };
+        if repair || self.full.is_some() {
+            return;
+        }
+        if self.subtrees.is_empty() && !self.is_poll_due(now) {
+            self.running = Some(audit);
+        } else {
+            self.set_aside = Some(audit);
+        }
+    }
+
+    fn is_poll_due(&self, now: Instant) -> bool {
+        self.poll_due.is_some_and(|due| due <= now)
+    }
+
     /// The next walk to be made: subtrees first, since something appeared there.
     fn next(&mut self, repair: bool, now: Instant, filter: &Filter) -> Option<Running> {
         let (starts, purpose, waiters) = if !self.subtrees.is_empty() {
             let starts = tops(std::mem::take(&mut self.subtrees));
             (starts, Purpose::Subtree, Vec::new())
         } else if repair {
+            self.set_aside = None;
             (vec![RepoPath::root()], Purpose::Repair, self.full.take().unwrap_or_default())
         } else if let Some(waiters) = self.full.take() {
+            self.set_aside = None;
             (vec![RepoPath::root()], Purpose::Compare, waiters)
-        } else if self.poll_due.is_some_and(|due| due <= now) {
+        } else if self.is_poll_due(now) {
             self.poll_due = None;
             (tops(std::mem::take(&mut self.polled)), Purpose::Poll, Vec::new())
+        } else if let Some(audit) = self.set_aside.take() {
+            return Some(audit);
         } else if self.audit_due <= now {
             self.audit_due = now + self.audit_every;
             (vec![RepoPath::root()], Purpose::Audit, Vec::new())
@@ -204,7 +232,9 @@ impl Tracker {
         if self.sight.is_none() || self.queue.len() > QUEUE_MAX {
             return None;
         }
-        let running = self.walks.running.take().or_else(|| self.next_walk(now))?;
+        let repair = self.gaps.repair_due().is_some_and(|due| due <= now);
+        self.walks.make_way(repair, now);
+        let running = self.walks.running.take().or_else(|| self.next_walk(repair, now))?;
         let rests = running.rests_until.is_some_and(|until| until > now);
         if rests || (running.walk.is_done() && !idle) {
             self.walks.running = Some(running);
@@ -213,8 +243,7 @@ impl Tracker {
         Some(running)
     }
 
-    fn next_walk(&mut self, now: Instant) -> Option<Running> {
-        let repair = self.gaps.repair_due().is_some_and(|due| due <= now);
+    fn next_walk(&mut self, repair: bool, now: Instant) -> Option<Running> {
         let running = self.walks.next(repair, now, &self.sight.as_ref()?.filter)?;
         if running.purpose == Purpose::Repair {
             self.gaps.repair_began();
@@ -392,12 +421,50 @@ mod tests {
         let long_due = walks.next_deadline(Some(now)).expect("an audit is due");
         assert!(long_due <= Instant::now());
         let rests_until = now + AUDIT_REST;
-        walks.running = Some(Running {
+        walks.running = Some(audit(rests_until));
+        assert_eq!(walks.next_deadline(Some(now)), Some(rests_until));
+    }
+
+    fn audit(rests_until: Instant) -> Running {
+        Running {
             walk: Walk::new(Vec::new(), &Filter::default()),
             purpose: Purpose::Audit,
             waiters: Vec::new(),
             rests_until: Some(rests_until),
-        });
-        assert_eq!(walks.next_deadline(Some(now)), Some(rests_until));
+        }
+    }
+
+    /// The purposes of the walks that run when `ask` was asked during an audit.
+    fn check_after_audit(repair: bool, ask: impl FnOnce(&mut Walks), expected: &[Purpose]) {
+        let now = Instant::now();
+        let mut walks = Walks::new(Duration::from_hours(1));
+        walks.running = Some(audit(now + AUDIT_REST));
+        ask(&mut walks);
+        let (mut repair, mut purposes) = (repair, Vec::new());
+        walks.make_way(repair, now);
+        while let Some(running) =
+            walks.running.take().or_else(|| walks.next(repair, now, &Filter::default()))
+        {
+            repair = false;
+            purposes.push(running.purpose);
+        }
+        assert_eq!(purposes, expected);
+    }
+
+    /// `scan --wait` on 12,000 directories took ten seconds, most of them the rests of an audit that
+    /// had just begun.
+    #[test]
+    fn nothing_urgent_waits_for_an_audit_to_end() {
+        use Purpose::{Audit, Compare, Poll, Repair, Subtree};
+        check_after_audit(false, |_| {}, &[Audit]);
+        check_after_audit(false, |walks| walks.compare_all(Vec::new()), &[Compare]);
+        check_after_audit(true, |_| {}, &[Repair]);
+        check_after_audit(false, |walks| walks.add_subtrees([RepoPath::root()]), &[Subtree, Audit]);
+        let poll = |walks: &mut Walks| {
+            walks.poll(RepoPath::root());
+            walks.poll_due =
+                Some(Instant::now().checked_sub(POLL_EVERY).unwrap_or_else(Instant::now));
+        };
+        check_after_audit(false, poll, &[Poll, Audit]);
     }
 }
