@@ -148,11 +148,6 @@ impl Walk {
         self.met.contains(&key)
     }
 
-    /// How many paths the walk met, directories apart.
-    pub fn met_len(&self) -> usize {
-        self.met.len()
-    }
-
     /// Compares up to `dirs_max` directories (at most 1,024). `arm` is called with each few that
     /// are open, before any of them is listed. Rule files met on the way go into `filter`.
     pub fn step(

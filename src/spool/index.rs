@@ -83,6 +83,11 @@ impl Known {
         self.read().present
     }
 
+    /// Whether any path is there whose key `met` does not have.
+    pub fn any_unmet(&self, met: impl Fn(u64) -> bool) -> bool {
+        self.read().prints.iter().any(|(&key, &print)| print != DELETED && !met(key))
+    }
+
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

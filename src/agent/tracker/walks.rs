@@ -386,7 +386,7 @@ impl Tracker {
     fn unmet(&mut self, walk: &Walk) -> Result<Vec<Hinted>, SpoolError> {
         self.await_durable()?;
         let known = self.parts.repo.known();
-        if walk.covers_everything() && walk.met_len() == known.len() {
+        if walk.covers_everything() && !known.any_unmet(|key| walk.has_met(key)) {
             return Ok(Vec::new());
         }
         let seen = self.parts.clock.now();
