@@ -29,7 +29,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::supervisor::{Supervisor, SupervisorError};
 use crate::sink::{kafka, postgres};
 use crate::spool::{self, RepoSpec, Spool, SpoolError};
-use crate::{settle, store, sync, watch};
+use crate::{store, sync, watch};
 
 /// Where the agent lives, and what it watches.
 #[derive(Clone, Debug)]
@@ -108,12 +108,7 @@ pub enum AgentError {
 pub fn user(repo: &RepoConfig, watch: &watch::Config, max_file_size: u64) -> User {
     User {
         name: repo.name.clone(),
-        settle: settle::Config {
-            settle: watch.settle,
-            settle_after_close: watch.settle_after_close,
-            settle_max: watch.settle_max,
-            ..settle::Config::default()
-        },
+        settle: watch.settle.clone(),
         exclude: repo.exclude.clone(),
         include: repo.include.clone(),
         max_file_size: repo.max_file_size.unwrap_or(max_file_size),

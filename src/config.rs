@@ -33,7 +33,7 @@ use crate::runtime::secret::Secret;
 use crate::runtime::{http, telemetry};
 use crate::sink::kafka;
 use crate::sync::reach;
-use crate::{agent, hash, spool, store, sync, watch};
+use crate::{agent, hash, settle, spool, store, sync, watch};
 
 /// What flags say about the config.
 #[derive(Clone, Debug, Default)]
@@ -237,14 +237,17 @@ fn agent(settings: &Settings) -> agent::Config {
 fn watch(settings: &Settings) -> watch::Config {
     let table = settings.table("watch");
     watch::Config {
-        settle: table.duration("settle"),
-        settle_after_close: table.duration("settle_after_close"),
-        settle_max: table.duration("settle_max"),
+        settle: settle::Config {
+            settle: table.duration("settle"),
+            settle_after_close: table.duration("settle_after_close"),
+            settle_max: table.duration("settle_max"),
+            paths_max: table.count("queue_paths_max") as usize,
+            dir_paths_max: table.count("dir_paths_max") as usize,
+            ..settle::Config::default()
+        },
         audit_every: table.duration("audit_every"),
         one_filesystem: table.switch("one_filesystem"),
         nested: table.switch("nested"),
-        queue_paths_max: table.count("queue_paths_max") as usize,
-        dir_paths_max: table.count("dir_paths_max") as usize,
     }
 }
 
@@ -378,6 +381,29 @@ mod tests {
 
     fn check<T: std::fmt::Debug>(from_table: T, of_stage: T) {
         assert_eq!(format!("{from_table:?}"), format!("{of_stage:?}"));
+    }
+
+    /// They bounded the hints and not what had yet to settle.
+    #[test]
+    fn the_bounds_of_watch_hold_for_what_has_yet_to_settle() {
+        let variables = [
+            ("HOME".to_owned(), "/home/ada".to_owned()),
+            ("STAMPD_WATCH__QUEUE_PATHS_MAX".to_owned(), "2048".to_owned()),
+            ("STAMPD_WATCH__DIR_PATHS_MAX".to_owned(), "32".to_owned()),
+        ];
+        let environment = Environment::of(variables, PathBuf::from("/"));
+        let mut settings = Settings::new(&environment);
+        settings.apply_environment(&environment);
+        let repo = RepoConfig {
+            name: "app".to_owned(),
+            path: PathBuf::from("/app"),
+            namespace: "a.b.c".parse().expect("a namespace"),
+            exclude: Vec::new(),
+            include: Vec::new(),
+            max_file_size: None,
+        };
+        let settle = agent::user(&repo, &watch(&settings), 1).settle;
+        assert_eq!((settle.paths_max, settle.dir_paths_max), (2048, 32));
     }
 
     #[test]

@@ -29,39 +29,28 @@ use self::hints::{Limits, Moment, Pending};
 use crate::model::path::RepoPath;
 use crate::runtime::clock::Clock;
 use crate::runtime::rooted::Root;
+use crate::settle;
 
 /// How a repo is watched.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How long a path must be quiet before it is looked at.
-    pub settle: Duration,
-    /// The same for a file that was just closed by its writer, or moved in.
-    pub settle_after_close: Duration,
-    /// How long a path that is never quiet may wait.
-    pub settle_max: Duration,
+    /// When a change has settled, and how much is held until then: of hints here, and of paths there.
+    pub settle: settle::Config,
     /// How often the whole repo is compared with the disk, whatever the events said.
     pub audit_every: Duration,
     /// Whether directories on other file systems are left out.
     pub one_filesystem: bool,
     /// Whether git repositories inside the repo are covered too.
     pub nested: bool,
-    /// Hints held at once, above which the whole repo is dirty.
-    pub queue_paths_max: usize,
-    /// Hints about the children of one directory, above which the directory is dirty.
-    pub dir_paths_max: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            settle: Duration::from_millis(250),
-            settle_after_close: Duration::from_millis(50),
-            settle_max: Duration::from_secs(5),
+            settle: settle::Config::default(),
             audit_every: Duration::from_mins(30),
             one_filesystem: true,
             nested: false,
-            queue_paths_max: 65_536,
-            dir_paths_max: 1_024,
         }
     }
 }
@@ -124,8 +113,10 @@ impl Watch {
         clock: Clock,
         wake: Wake,
     ) -> Result<Self, WatchError> {
-        let limits =
-            Limits { queue_paths_max: config.queue_paths_max, dir_paths_max: config.dir_paths_max };
+        let limits = Limits {
+            queue_paths_max: config.settle.paths_max,
+            dir_paths_max: config.settle.dir_paths_max,
+        };
         let shared = Arc::new(Shared {
             excluded: own.iter().filter_map(|dir| below(root.path(), dir)).collect(),
             root,

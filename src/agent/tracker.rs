@@ -251,7 +251,7 @@ impl Tracker {
     /// is found at the next start.
     fn end(mut self) -> Result<(), SpoolError> {
         let begun = Instant::now();
-        self.examine_settled(begun + self.parts.watch.settle_max)?;
+        self.examine_settled(begun + self.parts.watch.settle.settle_max)?;
         while begun.elapsed() < FLUSH_MAX && self.examine_next() {}
         self.parts.stop.store(true, Ordering::Relaxed);
         self.sight = None;

@@ -15,6 +15,7 @@ use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use stampd::model::path::RepoPath;
 use stampd::runtime::clock::Clock;
 use stampd::runtime::rooted;
+use stampd::settle;
 use stampd::watch::{Armed, Config, HintKind, RawEvent, RootHint, limit};
 
 use self::bed::{Bed, OWN, Walk, in_namespace, kinds, must, path, target};
@@ -168,7 +169,8 @@ fn a_tap_can_drop_and_double_what_the_kernel_sends() {
 
 #[test]
 fn more_changes_than_fit_become_a_dirty_directory_and_then_a_dirty_root() {
-    let bed = Bed::with(&Config { dir_paths_max: 8, queue_paths_max: 64, ..Config::default() });
+    let settle = settle::Config { dir_paths_max: 8, paths_max: 64, ..Default::default() };
+    let bed = Bed::with(&Config { settle, ..Config::default() });
     tree::grow(&bed.path, 40, 1);
     Walk::new(&bed).arm_and_list(&RepoPath::root());
     let files = |dirs: std::ops::Range<usize>, files: usize| {

@@ -21,6 +21,7 @@ use crate::model::change::State;
 use crate::model::digest::Digest;
 use crate::repo::trust::Store;
 use crate::runtime::clock::Clock;
+use crate::settle;
 use crate::spool::{self, RepoSpec, Seed};
 use crate::watch::{self, RawEvent, Watch};
 
@@ -101,7 +102,8 @@ impl Bench {
             include: Vec::new(),
             max_file_size: None,
         };
-        let watch = watch::Config { settle: Duration::from_millis(60), ..Default::default() };
+        let settle = settle::Config { settle: Duration::from_millis(60), ..Default::default() };
+        let watch = watch::Config { settle, ..Default::default() };
         let (tracker, mailbox) = Tracker::new(Parts {
             user: agent::user(&config, &watch, 1 << 30),
             config,
