@@ -39,7 +39,7 @@ use crate::repo::git::{GitDir, IndexLook};
 use crate::repo::policy::{Effective, User};
 use crate::repo::trust::Store;
 use crate::runtime::clock::Clock;
-use crate::runtime::rooted::Root;
+use crate::runtime::rooted::{Presence, Root};
 use crate::scan::examine::{Candidate, Reading};
 use crate::settle::Settle;
 use crate::spool::{Appended, Reader, Receipt, Repo, SpoolError};
@@ -118,6 +118,8 @@ pub(super) struct Tracker {
     receipts: Vec<Receipt<Appended>>,
     /// How many observations they stand for.
     unconfirmed: u64,
+    /// What stood in the root's place when a batch said that paths were gone.
+    root_went: Option<Presence>,
     /// The watch of a root that is gone: it also watches the place where the root is expected.
     lost: Option<watch::Watch>,
     /// What is wrong with the repo's own config.
@@ -149,6 +151,7 @@ impl Tracker {
             gaps: Gaps::default(),
             receipts: Vec::new(),
             unconfirmed: 0,
+            root_went: None,
             lost: None,
             repo_file_reason: None,
             stopping: false,
@@ -175,7 +178,7 @@ impl Tracker {
             self.take_hints()?;
             self.examine_due()?;
             self.show();
-            if self.advance()? {
+            if self.advance()? || self.root_went.is_some() {
                 continue;
             }
             self.rest()?;

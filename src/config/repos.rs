@@ -72,10 +72,16 @@ fn check_patterns(table: &Table, key: &str) -> Vec<Problem> {
 }
 
 /// Looks at the disk: a root that is a file can never be watched. One that is missing may come back,
-/// so it is only a problem for whoever asks whether the config is right.
+/// and a link may be a directory again, so they are problems only for whoever asks whether the
+/// config is right.
 pub(super) fn check_places(tables: &[Table], missing_too: bool) -> Vec<Problem> {
     let place = |table: &Table| {
         let path = table.path("path")?;
+        if let Ok(target) = std::fs::read_link(path) {
+            let text = format!("{} is a symbolic link to {}", path.display(), target.display());
+            let text = format!("[repo] path: {text}, and none is followed: name the directory");
+            return missing_too.then(|| Problem::new(&table.origin("path"), text));
+        }
         let text = match std::fs::metadata(path) {
             Ok(meta) if meta.is_dir() => return None,
             Ok(_) => format!("{} is not a directory: name the directory to watch", path.display()),

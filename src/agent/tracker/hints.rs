@@ -28,7 +28,9 @@ impl Tracker {
         if let Some(error) = blind {
             self.go_blind(&error);
         }
-        if let Some(hint) = root {
+        if let Some(presence) = self.root_went.take() {
+            self.renew_root(presence);
+        } else if let Some(hint) = root {
             self.root_hinted(hint);
         }
         if let Some(overflow) = overflow {

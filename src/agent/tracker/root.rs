@@ -1,6 +1,8 @@
 //! The root: found, lost and found again. A root that is not there is a state, never a mass delete.
 
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -65,8 +67,8 @@ impl Tracker {
         match Root::open(&self.parts.config.path) {
             Ok(root) => self.open_sight(root),
             Err(error) => {
-                let reason =
-                    format!("{}: {}", self.parts.config.path.display(), why_absent(&error));
+                let path = &self.parts.config.path;
+                let reason = format!("{}: {}", path.display(), why_absent(path, &error));
                 self.lose_root(reason);
             }
         }
@@ -104,7 +106,8 @@ impl Tracker {
         let dev = match root.stat(b"") {
             Ok(stat) => stat.dev,
             Err(error) => {
-                self.lose_root(why_absent(&error));
+                let reason = why_absent(&self.parts.config.path, &error);
+                self.lose_root(reason);
                 return;
             }
         };
@@ -123,9 +126,13 @@ impl Tracker {
         let Some(sight) = &self.sight else { return };
         let presence = sight.root.presence();
         tracing::debug!(repo = self.parts.config.name, ?hint, ?presence, "root looked at");
-        if presence == Presence::Same {
-            return;
+        if presence != Presence::Same {
+            self.renew_root(presence);
         }
+    }
+
+    /// Lets go of a root that is not what it was, and looks for what is there now.
+    pub(super) fn renew_root(&mut self, presence: Presence) {
         self.lose_root(format!("{}: {presence}", self.parts.config.path.display()));
         self.find_root();
     }
@@ -195,10 +202,15 @@ impl Tracker {
 }
 
 /// Why a root cannot be opened, and what to do.
-fn why_absent(error: &std::io::Error) -> String {
-    use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+fn why_absent(path: &Path, error: &io::Error) -> String {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     match error.kind() {
         NotFound => "there is no such directory; it is watched for".to_owned(),
+        // A link is not followed: whoever can set it could have another tree stamped in this repo's
+        // name.
+        NotADirectory if let Ok(target) = std::fs::read_link(path) => {
+            format!("is a symbolic link to {}; name the directory itself", target.display())
+        }
         NotADirectory => "is not a directory; name the directory of the repo".to_owned(),
         PermissionDenied => "permission denied; give the agent's user read access".to_owned(),
         _ => error.to_string(),

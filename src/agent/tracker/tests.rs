@@ -15,10 +15,12 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{Command, Parts, Tracker};
+use crate::agent::view::View;
 use crate::agent::{self, RepoConfig};
 use crate::hash::{self, Hasher};
 use crate::model::change::State;
 use crate::model::digest::Digest;
+use crate::model::status::RepoState;
 use crate::repo::trust::Store;
 use crate::runtime::clock::Clock;
 use crate::settle;
@@ -63,6 +65,43 @@ fn lie(watch: &Watch) {
     }));
 }
 
+/// As many paths were met as the index had, so none was looked for: but one of them was new, and yet
+/// to settle.
+#[test]
+fn a_path_that_went_is_missed_though_another_came() {
+    let bench = Bench::start(Some(|watch| {
+        watch.tap(Box::new(|events: &mut Vec<RawEvent>| {
+            events.clear();
+            events.push(RawEvent::overflow());
+        }));
+    }));
+    bench.wait_until_index_is_disk();
+    fs::write(bench.root.join("a/new"), "new").unwrap();
+    fs::remove_file(bench.root.join("a/f")).unwrap();
+    bench.wait_until_index_is_disk();
+    bench.stop();
+}
+
+/// Below a root that is removed every path answers like a deleted one, and what tells of the root
+/// itself may come late: here never.
+#[test]
+fn a_root_that_is_removed_deletes_nothing_whatever_the_watch_says_of_it() {
+    let bench = Bench::start(Some(|watch| {
+        watch.tap(Box::new(|events: &mut Vec<RawEvent>| {
+            events.retain(|event| !event.names(b"repo") && !event.names(b""));
+        }));
+    }));
+    bench.wait_until_index_is_disk();
+    let before = bench.index();
+    fs::remove_dir_all(&bench.root).unwrap();
+    bench.wait_until(|| match bench.view.snapshot().state {
+        RepoState::Absent => Ok(()),
+        state => Err(format!("{state:?}")),
+    });
+    assert_eq!(bench.index(), before);
+    bench.stop();
+}
+
 /// A tracker at work on a scratch repo.
 struct Bench {
     _scratch: tempfile::TempDir,
@@ -70,6 +109,7 @@ struct Bench {
     spool: spool::Spool,
     repo: spool::RepoId,
     mailbox: super::Mailbox,
+    view: View,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
@@ -104,6 +144,7 @@ impl Bench {
         };
         let settle = settle::Config { settle: Duration::from_millis(60), ..Default::default() };
         let watch = watch::Config { settle, ..Default::default() };
+        let view = View::default();
         let (tracker, mailbox) = Tracker::new(Parts {
             user: agent::user(&config, &watch, 1 << 30),
             config,
@@ -112,27 +153,41 @@ impl Bench {
             reader: spool.reader().unwrap(),
             hasher: Hasher::new(hash::Config { threads: 1, ..Default::default() }).unwrap(),
             clock: Clock::system(),
-            view: agent::view::View::default(),
+            view: view.clone(),
             trust: Store::new(&state_dir),
             left_out: Vec::new(),
             on_watch,
             stop: Arc::new(AtomicBool::new(false)),
         });
         let tracker = std::thread::spawn(|| tracker.run().unwrap());
-        Self { _scratch: scratch, root, spool, repo: id, mailbox, threads: vec![tracker, writer] }
+        Self {
+            _scratch: scratch,
+            root,
+            spool,
+            repo: id,
+            mailbox,
+            view,
+            threads: vec![tracker, writer],
+        }
+    }
+
+    fn wait_until_index_is_disk(&self) {
+        self.wait_until(|| {
+            let (index, disk) = (self.index(), contents(&self.root));
+            if index == disk { Ok(()) } else { Err(format!("index {index:#?}\ndisk {disk:#?}")) }
+        });
     }
 
     /// Looks after each commit, and is woken by nothing else.
-    fn wait_until_index_is_disk(&self) {
+    fn wait_until(&self, look: impl Fn() -> Result<(), String>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let mut commits = self.spool.commits();
-        let (mut index, mut disk) = (self.index(), contents(&self.root));
-        while index != disk {
+        while look().is_err() {
             let woken = runtime.block_on(async {
                 tokio::time::timeout(Duration::from_mins(1), commits.changed()).await
             });
-            (index, disk) = (self.index(), contents(&self.root));
-            assert!(woken.is_ok() || index == disk, "index {index:#?}\ndisk {disk:#?}");
+            let seen = look();
+            assert!(woken.is_ok() || seen.is_ok(), "{seen:?}");
         }
     }
 

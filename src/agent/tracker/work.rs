@@ -7,9 +7,10 @@ use rustc_hash::FxHashSet;
 use super::Tracker;
 use super::inbox::Command;
 use super::lane::{Finished, LARGE_BYTES};
-use crate::model::change::Observation;
+use crate::model::change::{Observation, What};
 use crate::model::path::RepoPath;
 use crate::model::stamp::{Detail, Kind};
+use crate::runtime::rooted::Presence;
 use crate::scan::examine::{self, Candidate, Examined, Gone};
 use crate::spool::SpoolError;
 
@@ -68,6 +69,9 @@ impl Tracker {
     }
 
     pub(super) fn take_in(&mut self, examined: Examined) {
+        if self.root_is_gone(&examined.observations) {
+            return;
+        }
         let now = Instant::now();
         let unsettled: FxHashSet<RepoPath> =
             examined.later.iter().map(|candidate| candidate.path.clone()).collect();
@@ -84,6 +88,22 @@ impl Tracker {
         }
         self.walks.add_subtrees(examined.directories);
         self.append(examined.observations);
+    }
+
+    /// Whether paths seem gone because the root is. Every path below a root that was removed answers
+    /// like a deleted one, and the event that tells of the root may come later than theirs: so the
+    /// root is looked at after its paths were, and before anything is said of them.
+    fn root_is_gone(&mut self, observations: &[Observation]) -> bool {
+        let Some(sight) = &self.sight else { return false };
+        if !observations.iter().any(|observation| matches!(observation.what, What::Gone)) {
+            return false;
+        }
+        let presence = sight.root.presence();
+        if presence == Presence::Same {
+            return false;
+        }
+        self.root_went = Some(presence);
+        true
     }
 
     fn take_finished(&mut self, finished: Finished) {

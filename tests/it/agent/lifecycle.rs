@@ -124,6 +124,28 @@ fn a_repo_that_is_not_there_yet_is_taken_up_when_it_appears() {
 }
 
 #[test]
+fn a_root_that_is_a_symbolic_link_is_named_and_not_followed() {
+    let place = Workplace::new("");
+    let elsewhere = place.home.path().join("elsewhere");
+    fs::rename(&place.repo, &elsewhere).expect("it is there");
+    write(&elsewhere, "a", "1");
+    std::os::unix::fs::symlink(&elsewhere, &place.repo).expect("the name is free");
+    let agent = place.home.start_ready();
+    let repo = &place.status()["repos"][0];
+    assert_eq!(repo["state"], "absent");
+    let reason = text(&repo["reason"]);
+    let named = format!("symbolic link to {}", elsewhere.display());
+    assert!(reason.contains(&named), "{reason}");
+    let check = place.home.run(&["config", "check"]);
+    assert_eq!(check.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&check.stderr).contains(&named), "{check:?}");
+    fs::remove_file(&place.repo).expect("it is there");
+    fs::rename(&elsewhere, &place.repo).expect("the name is free");
+    wait_until("the file is stamped", || place.kinds("a") == ["created"]);
+    assert!(agent.terminate().success());
+}
+
+#[test]
 fn a_second_agent_on_the_same_spool_is_refused_by_name() {
     let place = Workplace::new("");
     let agent = place.home.start_ready();
