@@ -6,6 +6,7 @@ pub mod config;
 pub mod control;
 pub mod hash;
 pub mod model;
+pub mod outbox;
 pub mod repo;
 pub mod runtime;
 pub mod scan;

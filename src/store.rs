@@ -5,6 +5,7 @@
 //! - `session` is one connection, driven by whoever uses it;
 //! - `streams` appends, the one way for the agent's own road, the bridge's and the adapter's;
 //! - `stamps` is the stamping API's desk: a writer with group commit, and reads;
+//! - `outbox` is what waits to be published;
 //! - `pool` is a bounded number of sessions for reading;
 //! - `adopt` moves the rows of a table that another program made into ours;
 //! - `migrate` makes the schema, and tells whether a database has the one we know;
@@ -17,6 +18,7 @@ pub mod address;
 pub mod adopt;
 pub mod error;
 pub mod migrate;
+pub mod outbox;
 pub mod pool;
 pub mod session;
 pub mod stamps;

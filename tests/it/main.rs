@@ -22,6 +22,7 @@ mod http;
 mod ignore;
 mod migrate;
 mod onex_text;
+mod outbox;
 mod postgres;
 mod rooted;
 mod settle;
