@@ -1,6 +1,7 @@
 //! stampd gives every file change on a developer's machine a durable, provable stamp.
 
 pub mod agent;
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -1,0 +1,193 @@
+//! The stamping API over HTTP: routes, wire types and the wording of replies.
+//!
+//! One router serves clients of four layouts: every JSON reply of a stamping route carries an envelope
+//! and flat members, at the root and below [`PREFIX`]. Promises: a reply says what is held, never a
+//! default in its place; a 200 for a stamp means that it is durable; of the same content any number
+//! of times there is one stamp, and every caller gets that one; whatever a client sends, it gets a
+//! problem with the right status, and its neighbours in a batch are stamped. Large bodies are bounded
+//! all together.
+//!
+//! Leaves to others: what reaches the routes (`runtime::http`), what is held (`store`, `spool`), the
+//! text of stamps (`model::onex_text`), when events are published (`outbox`).
+
+mod backend;
+mod call;
+mod counts;
+mod fields;
+mod json;
+mod order;
+mod problem;
+mod reply;
+mod routes;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::HeaderValue;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+pub use self::backend::Backend;
+pub use self::problem::{Code, Problem, refuse};
+
+use self::call::CORRELATION;
+use self::counts::Counts;
+use self::routes::{batch, hash, health, metrics, namespace, protocol, root, stamp, validate};
+use crate::runtime::clock::Clock;
+use crate::runtime::http::Bearer;
+use crate::runtime::metrics::Metrics;
+
+/// Where the routes are, beside the root.
+pub const PREFIX: &str = "/api/v1/metadata-stamping";
+
+/// Large bodies that may be worked on at a time.
+const SEATS: usize = 4;
+
+/// Something that is being waited for.
+pub type Waiting<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Whether the event of an outbox row was delivered, told within a bounded time.
+pub type Published = Arc<dyn Fn(i64) -> Waiting<bool> + Send + Sync>;
+
+/// Looks at a part of the process that the API does not know itself.
+pub type Probe = Arc<dyn Fn() -> Waiting<Component> + Send + Sync>;
+
+/// How a part of the process does.
+#[derive(Clone, Debug)]
+pub struct Component {
+    /// Its name among the components.
+    pub name: &'static str,
+    /// Whether it does what it is there for.
+    pub healthy: bool,
+    /// Whether requests fail while it does not.
+    pub vital: bool,
+    /// What a person may want to know.
+    pub details: Value,
+}
+
+/// What the routes work with; clones share it.
+#[derive(Clone)]
+pub struct State {
+    backend: Backend,
+    published: Option<Published>,
+    probes: Vec<Probe>,
+    token: Option<Bearer>,
+    metrics: Metrics,
+    counts: Counts,
+    clock: Clock,
+    started: Instant,
+    seats: Arc<Semaphore>,
+}
+
+impl State {
+    /// The routes' state over what holds the stamps.
+    pub fn new(backend: Backend, metrics: &Metrics, clock: Clock) -> Self {
+        Self {
+            backend,
+            published: None,
+            probes: Vec::new(),
+            token: None,
+            counts: Counts::new(metrics),
+            metrics: metrics.clone(),
+            clock,
+            started: Instant::now(),
+            seats: Arc::new(Semaphore::new(SEATS)),
+        }
+    }
+
+    /// Waits for events with `published`, for the word that is in a stamp's reply.
+    pub fn publishing(mut self, published: Published) -> Self {
+        self.published = Some(published);
+        self
+    }
+
+    /// Answers only who brings the token. Health and metrics are told to everybody that the listener
+    /// lets in.
+    pub fn guarded(mut self, token: Bearer) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// Tells of one more part in the health routes.
+    pub fn watching(mut self, probe: Probe) -> Self {
+        self.probes.push(probe);
+        self
+    }
+}
+
+/// The routes, at the root and below [`PREFIX`].
+pub fn router(state: State) -> Router {
+    let both = Router::new()
+        .route("/hash", post(hash::hash))
+        .route("/stamp", post(stamp::stamp))
+        .route("/stamp/{hash}", get(stamp::held))
+        .route("/validate", post(validate::validate))
+        .route("/batch", post(batch::batch))
+        .route("/validate-protocol", post(protocol::validate))
+        .route("/namespace/{namespace}", get(namespace::page))
+        .route_layer(middleware::from_fn_with_state(state.clone(), admit))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready));
+    let below = both
+        .clone()
+        .route("/health", get(health::enveloped))
+        .route("/metrics", get(metrics::summary));
+    both.route("/", get(root::root))
+        .route("/health", get(health::flat))
+        .route("/metrics", get(metrics::negotiated))
+        .nest(PREFIX, below)
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
+        // Each route has its own limit.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(state.clone(), attend))
+        .with_state(state)
+}
+
+async fn not_found() -> Problem {
+    Problem::new(Code::NotFound, "there is no such route")
+}
+
+async fn not_allowed() -> Problem {
+    Problem::new(Code::MethodNotAllowed, "the route does not take this method")
+}
+
+/// Lets in who brings the token, where there is one.
+async fn admit(
+    axum::extract::State(api): axum::extract::State<State>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if api.token.as_ref().is_some_and(|token| !token.admits(request.headers())) {
+        let message = "send the token of this server: Authorization: Bearer …";
+        let mut response = Problem::new(Code::Unauthorized, message).into_response();
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return response;
+    }
+    next.run(request).await
+}
+
+/// Echoes the caller's id on whatever is replied, and counts what went wrong.
+async fn attend(
+    axum::extract::State(api): axum::extract::State<State>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let id = request.headers().get(&CORRELATION).cloned();
+    let mut response = next.run(request).await;
+    if let Some(code) = response.extensions().get::<Code>() {
+        api.counts.failed(*code);
+    }
+    if let Some(id) = id {
+        response.headers_mut().entry(CORRELATION).or_insert(id);
+    }
+    response
+}

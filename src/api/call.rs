@@ -1,0 +1,175 @@
+//! What every request has beside its body: a start and the caller's id for it; and the body, read to
+//! a limit.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, HttpBody as _};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue};
+use http_body_util::BodyExt as _;
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::State;
+use super::fields::Fields;
+use super::json::parse;
+use super::problem::{Code, Problem};
+use super::reply::{elapsed_ms, grade};
+
+/// The header of the caller's id.
+pub(super) const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
+
+/// Characters of a caller's id.
+const CORRELATION_CHARS_MAX: usize = 255;
+
+/// Bytes of a JSON body: the largest content or batch, and room for escapes.
+pub(super) const BODY_BYTES_MAX: usize = 128 << 20;
+
+/// Bodies up to here are read, parsed and hashed where they arrive; larger ones wait for a seat and
+/// are worked on beside the requests' threads.
+pub(super) const SMALL_BYTES_MAX: usize = 256 << 10;
+
+/// How long a large body waits for a seat.
+const SEAT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A request's own.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    /// The caller's id, where it gave one.
+    pub(super) correlation_id: Option<String>,
+    /// When it came.
+    pub(super) started: Instant,
+    /// The processor time of the process then.
+    cpu_started: Duration,
+}
+
+impl Call {
+    fn new(correlation_id: Option<String>) -> Self {
+        Self { correlation_id, started: Instant::now(), cpu_started: cpu_time() }
+    }
+
+    /// How the request did. Requests that run at the same time share the processor's time.
+    pub(super) fn performance(&self, bytes: u64) -> Value {
+        let took_ms = elapsed_ms(self.started);
+        let cpu_ms = cpu_time().saturating_sub(self.cpu_started).as_secs_f64() * 1_000.0;
+        json!({
+            "execution_time_ms": took_ms,
+            "file_size_bytes": bytes,
+            "cpu_usage_percent": if took_ms > 0.0 { cpu_ms / took_ms * 100.0 } else { 0.0 },
+            "performance_grade": grade(took_ms),
+        })
+    }
+}
+
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Call {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let Some(header) = parts.headers.get(&CORRELATION) else { return Ok(Self::new(None)) };
+        let text = header.to_str().ok();
+        let id = text.ok_or_else(|| Problem::field("X-Correlation-ID", "must be plain ASCII"))?;
+        Ok(Self::new(correlation_id(id.to_owned())?))
+    }
+}
+
+/// A caller's id, from its header or its body; an empty one is none.
+pub(super) fn correlation_id(id: String) -> Result<Option<String>, Problem> {
+    if id.chars().count() > CORRELATION_CHARS_MAX || id.chars().any(char::is_control) {
+        let rule = "must be at most 255 characters without control characters";
+        return Err(Problem::field("correlation_id", rule));
+    }
+    Ok((!id.is_empty()).then_some(id))
+}
+
+/// A caller's id as a header, where it can be one.
+pub(super) fn correlation_header(id: Option<&str>) -> Option<HeaderValue> {
+    id.filter(|id| id.is_ascii()).and_then(|id| HeaderValue::from_str(id).ok())
+}
+
+/// A JSON object that was sent.
+#[derive(Debug)]
+pub(super) struct Document {
+    /// Its members.
+    pub(super) fields: Fields,
+    /// Whether it is to be worked on beside the requests' threads.
+    pub(super) is_large: bool,
+    /// Held by a large one until its reply is made.
+    pub(super) _seat: Option<OwnedSemaphorePermit>,
+}
+
+impl FromRequest<State> for Document {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
+        let (bytes, seat) = read(request.into_body(), &state.seats).await?;
+        let is_large = bytes.len() > SMALL_BYTES_MAX;
+        let tree = work(is_large, move || parse(&bytes)).await;
+        let tree = tree.map_err(|error| Problem::new(Code::ValidationError, error.to_string()))?;
+        Ok(Self { fields: Fields::of(tree)?, is_large, _seat: seat })
+    }
+}
+
+/// Reads a whole body. From the moment that it turns out to be large it has a seat, so that all
+/// bodies together are bounded.
+async fn read(
+    mut body: Body,
+    seats: &Arc<Semaphore>,
+) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Problem> {
+    let announced = body.size_hint().lower();
+    if announced > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    let mut seat = None;
+    if announced > SMALL_BYTES_MAX as u64 {
+        seat = Some(take_seat(seats).await?);
+    }
+    let mut bytes = Vec::with_capacity(announced as usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Problem::of_body(&error))?;
+        let Some(data) = frame.data_ref() else { continue };
+        if bytes.len() + data.len() > BODY_BYTES_MAX {
+            return Err(too_large());
+        }
+        if bytes.len() + data.len() > SMALL_BYTES_MAX && seat.is_none() {
+            seat = Some(take_seat(seats).await?);
+        }
+        bytes.extend_from_slice(data);
+    }
+    Ok((bytes, seat))
+}
+
+fn too_large() -> Problem {
+    let limit = BODY_BYTES_MAX >> 20;
+    Problem::new(Code::ContentTooLarge, format!("the body is larger than {limit} MiB"))
+}
+
+async fn take_seat(seats: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    let seat = tokio::time::timeout(SEAT_PATIENCE, Arc::clone(seats).acquire_owned()).await;
+    let seat = seat.map_err(|_| {
+        Problem::new(Code::Overloaded, "too many large requests at once: send it again later")
+    })?;
+    Ok(seat.expect("the seats are never closed"))
+}
+
+/// Does what takes long beside the requests' threads.
+pub(super) async fn work<T: Send + 'static>(
+    is_long: bool,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    if !is_long {
+        return job();
+    }
+    match tokio::task::spawn_blocking(job).await {
+        Ok(done) => done,
+        // It is never aborted, so it panicked: as it would have done here.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,120 @@
+//! `POST /stamp` in both shapes, and `GET /stamp/{hash}`.
+
+use std::time::Instant;
+
+use axum::extract;
+use axum::extract::rejection::PathRejection;
+use axum::http::Uri;
+use serde_json::{Value, json};
+
+use crate::api::State;
+use crate::api::call::{Call, Document, work};
+use crate::api::fields::namespace_word;
+use crate::api::order::{Asked, Defaults, Given};
+use crate::api::problem::{Code, Problem};
+use crate::api::reply::{Reply, elapsed_ms, row, stamp_data};
+use crate::api::routes::namespace::query;
+use crate::model::content::{Order, Stamped};
+use crate::model::digest::Digest;
+use crate::model::onex_text::Time;
+
+/// Stamps one content.
+pub(in crate::api) async fn stamp(
+    extract::State(api): extract::State<State>,
+    call: Call,
+    document: Document,
+) -> Result<Reply, Problem> {
+    let Document { mut fields, is_large, _seat } = document;
+    let (id, at) = (call.correlation_id.clone(), api.clock.now());
+    let hashing = Instant::now();
+    let asked = work(is_large, move || {
+        let defaults = Defaults::take(&mut fields, id, at)?;
+        Asked::take(&mut fields, &defaults)
+    });
+    let Asked { order, made, bytes } = asked.await?;
+    api.counts.hashed(hashing);
+    let (id, content_hash) = (order.correlation_id.clone(), order.content_hash);
+    let stamped = stamp_one(&api, order).await?;
+    let published = match (&api.published, stamped.event) {
+        (Some(published), Some(event)) => published(event).await,
+        (None, _) | (_, None) => false,
+    };
+    let (stamped, given) = work(is_large, move || {
+        let given = made.map(|made| made.give(&stamped.row)).unwrap_or_default();
+        (stamped, given)
+    })
+    .await;
+    api.counts.done("stamp", call.started);
+    let mut data = data_of(&stamped, given);
+    data["content_hash"] = content_hash.map(|hash| hash.to_string()).into();
+    data["performance_metrics"] = call.performance(bytes);
+    let reply = Reply::new("stamped", data)
+        .flat("file_hash", stamped.row.file_hash.as_str())
+        .flat("stamp_id", stamped.row.id.to_string())
+        .flat("stamp_data", stamp_data(&stamped.row))
+        .flat("execution_time_ms", elapsed_ms(call.started) as u64)
+        .flat("kafka_event_published", published)
+        .flat("correlation_id", id.clone());
+    Ok(reply.to(id))
+}
+
+async fn stamp_one(api: &State, order: Order) -> Result<Stamped, Problem> {
+    let mut answers = api.backend.stamp(vec![order], &api.counts).await?;
+    let stamped = answers.pop().expect("there is an answer to every order")?;
+    api.counts.stamped(usize::from(stamped.fresh));
+    Ok(stamped)
+}
+
+fn data_of(stamped: &Stamped, given: Given) -> Value {
+    let row = &stamped.row;
+    let mut data = json!({
+        "success": true,
+        "stamp_id": row.id,
+        "file_hash": row.file_hash,
+        "file_path": row.file_path,
+        "file_size": row.file_size,
+        "content_type": row.content_type,
+        "stamp": given.stamp,
+        "stamp_type": given.stamp_type,
+        "created_at": Time::from(row.created_at).as_str(),
+        "op_id": row.op_id,
+        "namespace": row.namespace,
+        "version": row.version,
+        "metadata_version": row.metadata_version,
+        "protocol_version": row.protocol_version,
+    });
+    // Moved in, since it may be large.
+    data["stamped_content"] = given.content.into();
+    data
+}
+
+/// What is held under a hash.
+pub(in crate::api) async fn held(
+    extract::State(api): extract::State<State>,
+    call: Call,
+    hash: Result<extract::Path<String>, PathRejection>,
+    uri: Uri,
+) -> Result<Reply, Problem> {
+    let digest = hash.ok().and_then(|extract::Path(hash)| hash.parse::<Digest>().ok());
+    // Clients tolerate a 404 here and nothing else.
+    let digest = digest.ok_or_else(not_held)?;
+    let query = query(&uri)?;
+    let namespace = query.get("namespace").map(String::as_str);
+    if let Some(namespace) = namespace {
+        namespace_word(namespace)?;
+    }
+    let path = query.get("file_path").map(String::as_str);
+    let rows = api.backend.find(&digest, namespace, path, &api.counts).await?;
+    let newest = rows.first().ok_or_else(not_held)?;
+    api.counts.done("get_stamp", call.started);
+    let reply = Reply::new("found", row(newest))
+        .flat("file_hash", newest.file_hash.as_str())
+        .flat("stamp_id", newest.id.to_string())
+        .flat("stamp_data", stamp_data(newest))
+        .noting("occurrences", rows.iter().map(row).collect::<Vec<Value>>());
+    Ok(reply.to(call.correlation_id))
+}
+
+fn not_held() -> Problem {
+    Problem::new(Code::StampNotFound, "no stamp is held under that hash")
+}
