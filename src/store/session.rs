@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
@@ -123,10 +124,14 @@ async fn drive<T>(
             biased;
             done = &mut work => done,
             // The work says why if the server told it, else the connection knows better.
-            ended = driver => match work.await {
-                Err(error) if error.is_closed() => Err(ended.err().unwrap_or(error)),
-                done => done,
-            },
+            ended = &mut *driver => {
+                // What it still owed the work ends with it, or the work would wait for ever.
+                *driver = Box::pin(std::future::poll_fn(|_| Poll::Ready(Ok(()))));
+                match work.await {
+                    Err(error) if error.is_closed() => Err(ended.err().unwrap_or(error)),
+                    done => done,
+                }
+            }
         }
     };
     let done = match patience {
