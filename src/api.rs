@@ -10,6 +10,7 @@
 //! Leaves to others: what reaches the routes (`runtime::http`), what is held (`store`, `spool`), the
 //! text of stamps (`model::onex_text`), when events are published (`outbox`).
 
+mod auth;
 mod backend;
 mod call;
 mod counts;
@@ -37,6 +38,7 @@ use tokio::sync::Semaphore;
 
 pub use self::backend::Backend;
 pub use self::problem::{Code, Problem, refuse};
+pub use self::routes::streams;
 
 use self::call::CORRELATION;
 use self::counts::Counts;
@@ -78,6 +80,7 @@ pub struct Component {
 pub struct State {
     backend: Backend,
     published: Option<Published>,
+    streams: Option<streams::Streams>,
     probes: Vec<Probe>,
     token: Option<Bearer>,
     metrics: Metrics,
@@ -93,6 +96,7 @@ impl State {
         Self {
             backend,
             published: None,
+            streams: None,
             probes: Vec::new(),
             token: None,
             counts: Counts::new(metrics),
@@ -106,6 +110,12 @@ impl State {
     /// Waits for events with `published`, for the word that is in a stamp's reply.
     pub fn publishing(mut self, published: Published) -> Self {
         self.published = Some(published);
+        self
+    }
+
+    /// Takes streams of agents too, each agent known by a token of its own.
+    pub fn ingesting(mut self, streams: streams::Streams) -> Self {
+        self.streams = Some(streams);
         self
     }
 
@@ -140,6 +150,7 @@ pub fn router(state: State) -> Router {
         .clone()
         .route("/health", get(health::enveloped))
         .route("/metrics", get(metrics::summary));
+    let streams = state.streams.clone().map(streams::router).unwrap_or_default();
     both.route("/", get(root::root))
         .route("/health", get(health::flat))
         .route("/metrics", get(metrics::negotiated))
@@ -150,6 +161,7 @@ pub fn router(state: State) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(state.clone(), attend))
         .with_state(state)
+        .merge(streams)
 }
 
 async fn not_found() -> Problem {

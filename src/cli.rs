@@ -21,6 +21,7 @@ mod shell;
 mod stamp;
 mod status;
 mod table;
+mod token;
 mod trust;
 mod validate;
 mod verify;
@@ -74,6 +75,9 @@ enum Command {
     Dlq(dlq::Command),
     /// Accept what a repo's own .stampd.toml asks for
     Trust(trust::Args),
+    /// Issue, list or revoke the tokens by which a bridge knows agents
+    #[command(subcommand)]
+    Token(token::Command),
     /// Check, show or exemplify the config
     #[command(subcommand)]
     Config(config::Command),
@@ -108,6 +112,7 @@ impl Cli {
             Command::Validate(args) => validate::run(&shell, &args),
             Command::Dlq(command) => dlq::run(&shell, &command),
             Command::Trust(args) => trust::run(&shell, &args),
+            Command::Token(command) => token::run(&shell, &command),
             Command::Config(command) => config::run(&shell, &command),
             Command::Service(command) => service::run(&shell, &command),
             Command::Completions(args) => completions::run(&args),

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod namespace;
 pub mod onex_text;
 pub mod path;
+pub mod piece;
 pub mod rung;
 pub mod stamp;
 pub mod status;

@@ -7,6 +7,7 @@
 //! - `stamps` is the stamping API's desk: a writer with group commit, and reads;
 //! - `outbox` is what waits to be published;
 //! - `pool` is a bounded number of sessions for reading;
+//! - `ingest` appends for agents that come through a bridge, and `tokens` says who they are;
 //! - `adopt` moves the rows of a table that another program made into ours;
 //! - `migrate` makes the schema, and tells whether a database has the one we know;
 //! - `error` says what is to be done about a failure.
@@ -17,6 +18,7 @@
 pub mod address;
 pub mod adopt;
 pub mod error;
+pub mod ingest;
 pub mod migrate;
 pub mod outbox;
 pub mod pool;
@@ -24,6 +26,7 @@ pub mod session;
 pub mod stamps;
 pub mod streams;
 mod tls;
+pub mod tokens;
 
 pub use address::Config;
 pub use error::StoreError;

@@ -8,4 +8,5 @@ pub(super) mod namespace;
 pub(super) mod protocol;
 pub(super) mod root;
 pub(super) mod stamp;
+pub mod streams;
 pub(super) mod validate;

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use super::migrate;
+use super::{migrate, token};
 use crate::agent::AgentError;
 use crate::config::ConfigError;
 use crate::control::ControlError;
@@ -13,6 +13,7 @@ use crate::runtime::supervisor::SupervisorError;
 use crate::runtime::telemetry::TelemetryError;
 use crate::spool::SpoolError;
 use crate::store::migrate::MigrateError;
+use crate::store::tokens::TokenError;
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,9 @@ fn kind_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(error) = cause.downcast_ref::<MigrateError>() {
         return Some(migrate::exit_of(error));
+    }
+    if let Some(error) = cause.downcast_ref::<TokenError>() {
+        return Some(token::exit_of(error));
     }
     if let Some(error) = cause.downcast_ref::<io::Error>() {
         let denied = matches!(

@@ -209,7 +209,8 @@ pub(super) fn exit_of(error: &MigrateError) -> Exit {
     }
 }
 
-fn of_store(error: &StoreError) -> Exit {
+/// How a failure of the database ends a command.
+pub(super) fn of_store(error: &StoreError) -> Exit {
     match (error.class(), error.code()) {
         (Class::Retry | Class::RetrySmaller, _) => Exit::Temporary,
         (_, "42501") => Exit::Denied,

@@ -42,21 +42,23 @@ macro_rules! migration {
 }
 
 /// Every migration, in order.
-pub const MIGRATIONS: [Migration; 4] = [
+pub const MIGRATIONS: [Migration; 5] = [
     migration!(1, "record", "0001_record.sql"),
     migration!(2, "append", "0002_append.sql"),
     migration!(3, "roles", "0003_roles.sql"),
     migration!(4, "stamping", "0004_stamping.sql"),
+    migration!(5, "ingest", "0005_ingest.sql"),
 ];
 
 /// The tables that the migrations make.
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     adopt::TABLE,
     adopt::UNPLACED,
     "outbox",
     "stamp_events",
     "stampd_ledger",
     "stampd_schema",
+    "stampd_tokens",
     "streams",
     "withheld",
 ];

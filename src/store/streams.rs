@@ -86,19 +86,19 @@ impl Session {
 }
 
 /// A batch as the arrays of `stampd_append`.
-struct Piece<'b> {
-    stream: Uuid,
-    first_seq: i64,
-    bodies: Vec<Option<&'b str>>,
-    leaves: Vec<u8>,
-    stamp_ids: Vec<u8>,
-    reasons: Vec<Option<&'b str>>,
-    sinces: Vec<Option<SystemTime>>,
+pub(super) struct Piece<'b> {
+    pub(super) stream: Uuid,
+    pub(super) first_seq: i64,
+    pub(super) bodies: Vec<Option<&'b str>>,
+    pub(super) leaves: Vec<u8>,
+    pub(super) stamp_ids: Vec<u8>,
+    pub(super) reasons: Vec<Option<&'b str>>,
+    pub(super) sinces: Vec<Option<SystemTime>>,
     beyond: bool,
 }
 
 impl<'b> Piece<'b> {
-    fn new(batch: &'b Batch, gaps: Gaps) -> Self {
+    pub(super) fn new(batch: &'b Batch, gaps: Gaps) -> Self {
         let count = batch.entries.len();
         let mut piece = Self {
             stream: batch.stream.as_uuid(),
@@ -152,7 +152,8 @@ impl<'b> Piece<'b> {
     }
 }
 
-fn appended(row: &Row) -> Result<Appended, tokio_postgres::Error> {
+/// Reads the answer of `stampd_append`, or of what answers as it does.
+pub(super) fn appended(row: &Row) -> Result<Appended, tokio_postgres::Error> {
     let head: Option<&[u8]> = row.try_get(1)?;
     Ok(Appended {
         size: row.try_get::<_, i64>(0)? as u64,

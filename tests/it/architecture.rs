@@ -88,10 +88,12 @@ const REACH: &[(&str, &[&str])] = &[
     ("rusqlite", &["spool"]),
     ("sd_notify", &["runtime::notify"]),
     ("sha2", &["model"]),
+    ("subtle", &["api"]),
     ("tokio_postgres", &["store"]),
     ("tokio_postgres_rustls", &["store"]),
     ("tracing_appender", &["runtime::telemetry"]),
     ("tracing_subscriber", &["runtime::telemetry"]),
+    ("zstd", &["api", "sink::bridge"]),
 ];
 
 /// What policy must be given instead of taking it: no runtime, no files, no environment, no clock.
