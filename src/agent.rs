@@ -27,7 +27,7 @@ use crate::repo::policy::User;
 use crate::repo::trust::Store;
 use crate::runtime::clock::Clock;
 use crate::runtime::supervisor::{Supervisor, SupervisorError};
-use crate::sink::{kafka, postgres};
+use crate::sink::{bridge, kafka, postgres};
 use crate::spool::{self, RepoSpec, Spool, SpoolError};
 use crate::{store, sync, watch};
 
@@ -63,6 +63,8 @@ pub struct Stages {
     pub postgres: Option<store::Config>,
     /// The topic, if stamps go there.
     pub kafka: Option<kafka::Config>,
+    /// The bridge, if stamps go there.
+    pub bridge: Option<bridge::Config>,
     /// Whether the first stamps are shown on stderr, for a person who starts the agent by hand.
     pub greet: bool,
 }
@@ -99,6 +101,9 @@ pub enum AgentError {
     /// The address of the database is not usable.
     #[error(transparent)]
     Postgres(#[from] store::address::AddressError),
+    /// The address of the bridge is not usable.
+    #[error(transparent)]
+    Bridge(#[from] bridge::BridgeError),
     /// The threads that read files cannot be started.
     #[error(transparent)]
     Hash(#[from] HashError),
@@ -242,6 +247,10 @@ fn start_sinks(
     }
     if let Some(kafka) = &stages.kafka {
         let sink = kafka::Kafka::new(kafka.clone());
+        handles.push(start_sink(sink, stages, clock, spool, supervisor));
+    }
+    if let Some(bridge) = &stages.bridge {
+        let sink = bridge::Bridge::new(bridge)?;
         handles.push(start_sink(sink, stages, clock, spool, supervisor));
     }
     Ok(handles)

@@ -31,7 +31,7 @@ use crate::agent::RepoConfig;
 use crate::repo::policy::User;
 use crate::runtime::secret::Secret;
 use crate::runtime::{http, telemetry};
-use crate::sink::kafka;
+use crate::sink::{bridge, kafka};
 use crate::sync::reach;
 use crate::{agent, hash, settle, spool, store, sync, watch};
 
@@ -92,6 +92,8 @@ pub struct Config {
     pub api_token: Option<Secret>,
     /// How long a reply of the bridge waits for its event's delivery report.
     pub publish_wait: Duration,
+    /// The road to a bridge, if there is one and it is switched on.
+    pub bridge: Option<bridge::Config>,
     /// Logging's.
     pub telemetry: telemetry::Config,
     settings: Settings,
@@ -135,6 +137,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
     problems.extend(road(&settings, "postgres").into_iter().flat_map(roads::check_postgres));
     problems.extend(road(&settings, "kafka").into_iter().flat_map(roads::check_kafka));
     problems.extend(road(&settings, "api").into_iter().flat_map(api::check));
+    problems.extend(road(&settings, "bridge").into_iter().flat_map(roads::check_bridge));
     if !problems.is_empty() {
         problems.sort_by(|one, other| one.origin.cmp(&other.origin));
         return Err(ConfigError::Wrong(problems));
@@ -151,6 +154,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
         api: road(&settings, "api").map(api::listener),
         api_token: road(&settings, "api").and_then(api::token),
         publish_wait: settings.table("kafka").duration("publish_wait"),
+        bridge: road(&settings, "bridge").map(roads::bridge),
         telemetry: telemetry(&settings),
         settings,
     })
@@ -339,6 +343,7 @@ impl Config {
             sync: self.sync.clone(),
             postgres: self.postgres.clone(),
             kafka: self.kafka.clone(),
+            bridge: self.bridge.clone(),
             greet,
         }
     }

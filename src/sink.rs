@@ -3,6 +3,7 @@
 //! A sink knows its protocol and how to tell an error's class. When to probe, what to send and what
 //! becomes of an error is `sync`'s work.
 
+pub mod bridge;
 pub mod kafka;
 pub mod postgres;
 pub mod recording;

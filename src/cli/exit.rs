@@ -140,7 +140,7 @@ fn of_agent(error: &AgentError) -> Option<Exit> {
     match error {
         AgentError::Spool(error) => of_spool(error),
         AgentError::Control(error) => of_control(error),
-        AgentError::Postgres(_) => Some(Exit::Config),
+        AgentError::Postgres(_) | AgentError::Bridge(_) => Some(Exit::Config),
         AgentError::Supervisor(_) | AgentError::Hash(_) => None,
     }
 }

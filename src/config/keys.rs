@@ -122,6 +122,13 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: API,
     },
     Section {
+        name: "bridge",
+        roles: "run",
+        doc: "A stampd bridge to deliver to over HTTP. The section's presence switches it on.",
+        form: Form::Road,
+        keys: BRIDGE,
+    },
+    Section {
         name: "telemetry",
         roles: "run, bridge",
         doc: "Logs go to stderr, and to daily files if you like.",
@@ -384,6 +391,29 @@ const API: &[Key] = &[
         Kind::Count(1, 65_536),
         Is("1024"),
         "Connections served at once; more wait until one ends.",
+    ),
+];
+
+const BRIDGE: &[Key] = &[
+    ENABLED,
+    key(
+        "url",
+        Kind::Url,
+        Required { example: "https://bridge.example" },
+        "Where; no token here. What redirects is not followed.",
+    ),
+    key(
+        "token",
+        Kind::Secret,
+        Required { example: "credential:bridge.token" },
+        "credential, file or env: what `stampd token new` printed on the bridge's side.",
+    ),
+    CA_FILE,
+    key(
+        "allow_insecure",
+        Kind::Switch,
+        Is("false"),
+        "Speak plain http to a bridge that is not on loopback.",
     ),
 ];
 

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::problem::Problem;
 use super::table::Table;
+use crate::sink::bridge::{self, Bridge};
 use crate::sink::kafka::{self, Mechanism, Security};
 use crate::store;
 use crate::store::address::Address;
@@ -51,6 +52,28 @@ pub(super) fn kafka(table: &Table) -> kafka::Config {
         allow_insecure: table.switch("allow_insecure"),
         ..of_stage
     }
+}
+
+/// Maps `[bridge]`.
+pub(super) fn bridge(table: &Table) -> bridge::Config {
+    bridge::Config {
+        url: table.text("url").unwrap_or_default().to_owned(),
+        token: table.secret("token").cloned(),
+        ca_file: table.path("ca_file").map(Path::to_owned),
+        allow_insecure: table.switch("allow_insecure"),
+        ..bridge::Config::default()
+    }
+}
+
+/// Checks `[bridge]`: whether its URL is one, holds no secret, and names a safe road.
+pub(super) fn check_bridge(table: &Table) -> Vec<Problem> {
+    // What is missing is told by whoever checks what must be set.
+    if ["url", "token"].into_iter().any(|key| table.found(key).is_none()) {
+        return Vec::new();
+    }
+    let wrong = Bridge::new(&bridge(table)).err();
+    let text = wrong.map(|wrong| format!("[bridge] failed to {wrong}"));
+    text.map(|text| Problem::new(&table.origin("url"), text)).into_iter().collect()
 }
 
 /// As set, else in the clear on loopback and with TLS elsewhere.

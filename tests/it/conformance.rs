@@ -11,7 +11,8 @@ use std::future::Future as _;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use far_ends::{FarEnd, InMemory, OnKafka, OnPostgres};
+pub use far_ends::kafka_config;
+use far_ends::{FarEnd, InMemory, OnKafka, OnPostgres, OverBridge};
 use stampd::model::batch::Batch;
 use stampd::model::class::Class;
 use stampd::model::stream::{Leaf, StreamId};
@@ -193,6 +194,7 @@ macro_rules! suites {
         suite!(recording, InMemory, $cases);
         suite!(postgres, OnPostgres, $cases);
         suite!(kafka, OnKafka, $cases);
+        suite!(bridge, OverBridge, $cases);
     };
 }
 

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use stampd::model::stream::{Leaf, StreamId};
 use stampd::sink::Sink;
+use stampd::sink::bridge::Bridge;
 use stampd::sink::kafka::{self, Kafka};
 use stampd::sink::postgres::Postgres;
 use stampd::sink::recording::{Receiver, Recording};
 
 use crate::support::bed;
+use crate::support::bridge::Server;
 use crate::support::kafka::Topic;
 use crate::support::record::{Record, config};
 
@@ -66,18 +68,47 @@ impl FarEnd for OnPostgres {
     }
 
     async fn read(&self, stream: StreamId) -> BTreeMap<u64, Vec<Leaf>> {
-        let query = "SELECT DISTINCT seq, leaf FROM
-            (SELECT stream_id, seq, leaf FROM stamp_events
-             UNION ALL SELECT stream_id, seq, leaf FROM withheld) held
-            WHERE stream_id = $1 ORDER BY seq";
-        let admin = self.0.database.admin().connect().await;
-        let rows = admin.query(query, &[&stream.as_uuid()]).await.expect("the record is there");
-        let mut found = BTreeMap::<u64, Vec<Leaf>>::new();
-        for row in rows {
-            let bytes: [u8; 32] = row.get::<_, Vec<u8>>(1).try_into().expect("32 bytes");
-            found.entry(row.get::<_, i64>(0) as u64).or_default().push(Leaf::from_bytes(bytes));
-        }
-        found
+        held(&self.0, stream).await
+    }
+}
+
+/// What the record holds of a stream.
+async fn held(record: &Record, stream: StreamId) -> BTreeMap<u64, Vec<Leaf>> {
+    let query = "SELECT DISTINCT seq, leaf FROM
+        (SELECT stream_id, seq, leaf FROM stamp_events
+         UNION ALL SELECT stream_id, seq, leaf FROM withheld) held
+        WHERE stream_id = $1 ORDER BY seq";
+    let admin = record.database.admin().connect().await;
+    let rows = admin.query(query, &[&stream.as_uuid()]).await.expect("the record is there");
+    let mut found = BTreeMap::<u64, Vec<Leaf>>::new();
+    for row in rows {
+        let bytes: [u8; 32] = row.get::<_, Vec<u8>>(1).try_into().expect("32 bytes");
+        found.entry(row.get::<_, i64>(0) as u64).or_default().push(Leaf::from_bytes(bytes));
+    }
+    found
+}
+
+pub struct OverBridge {
+    server: Server,
+    token: String,
+}
+
+impl FarEnd for OverBridge {
+    type Client = Bridge;
+
+    async fn create() -> Self {
+        let OnPostgres(record) = OnPostgres::create().await;
+        let server = Server::over(record).await;
+        let token = server.token("conformance", &[]).await;
+        Self { server, token }
+    }
+
+    fn client(&self) -> Bridge {
+        self.server.sink(&self.token)
+    }
+
+    async fn read(&self, stream: StreamId) -> BTreeMap<u64, Vec<Leaf>> {
+        held(&self.server.record, stream).await
     }
 }
 

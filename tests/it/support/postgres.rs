@@ -65,6 +65,20 @@ impl Database {
         Address { user, password, ..self.admin() }
     }
 
+    /// Lets nobody in any more, and throws out who is.
+    pub fn block(&self) {
+        let name = &self.name;
+        execute(&format!("ALTER DATABASE {name} CONNECTION LIMIT 0"));
+        execute(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        ));
+    }
+
+    /// Lets logins in again.
+    pub fn unblock(&self) {
+        execute(&format!("ALTER DATABASE {} CONNECTION LIMIT -1", self.name));
+    }
+
     /// Runs SQL in this database as the superuser, without a runtime of the caller's.
     pub fn batch(&self, sql: &str) {
         batch(&self.admin(), sql);
