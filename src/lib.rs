@@ -1,5 +1,6 @@
 //! stampd gives every file change on a developer's machine a durable, provable stamp.
 
+pub mod adapter;
 pub mod agent;
 pub mod api;
 pub mod cli;

@@ -14,6 +14,7 @@ pub mod filetype;
 pub mod identity;
 pub mod namespace;
 pub mod onex_text;
+pub mod operation;
 pub mod path;
 pub mod piece;
 pub mod rung;
