@@ -174,16 +174,18 @@ DECLARE
     given CONSTANT int := cardinality(bodies);
     taken record;
 BEGIN
-    -- By id, and by content: rows that another program made have ids of their own.
+    -- By id, and by content: rows that another program made have ids of their own. The plan is kept
+    -- and may be made while the table is empty, when an index of whole namespaces looks as good as
+    -- the one of contents: the namespace is written so that only the latter fits.
     held := ARRAY(
         SELECT coalesce(
             (SELECT id FROM public.metadata_stamps WHERE id = g.an_id),
             CASE WHEN g.a_path IS NULL
                 THEN (SELECT id FROM public.metadata_stamps
-                    WHERE file_hash = g.a_digest AND namespace = g.a_namespace
+                    WHERE file_hash = g.a_digest AND namespace || '' = g.a_namespace
                         AND md5(file_path)::uuid IS NULL)
                 ELSE (SELECT id FROM public.metadata_stamps
-                    WHERE file_hash = g.a_digest AND namespace = g.a_namespace
+                    WHERE file_hash = g.a_digest AND namespace || '' = g.a_namespace
                         AND md5(file_path)::uuid = md5(g.a_path)::uuid)
             END)
         FROM (
