@@ -27,7 +27,7 @@ lint:
 
 ## make bench [T=P1]  measure against the peers and print one table (many minutes)
 bench:
-	@BED_FSYNC=on $(BED) run cargo bench --locked --bench figures -- $(T)
+	@BED_FSYNC=on BED_BENCH=on $(BED) run cargo bench --locked --bench figures -- $(T)
 
 ## make servers       leave PostgreSQL and Kafka running for development
 servers:

@@ -1,5 +1,6 @@
 //! The rows that the agent wrote, written again by hand: by binary COPY into a temporary table and
-//! INSERT from it, and by INSERT from `unnest`; both 5,000 rows a transaction, as the agent's.
+//! INSERT from it, and by INSERT from `unnest`; both in
+//! transactions as large as ours; and one row at a time, as a script for `pgbench`.
 //!
 //! Values are kept as the server sent them, so that no conversion is in the measured time.
 
@@ -14,9 +15,6 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
 use tokio_postgres::{Client, Column};
 
 use crate::support::postgres::Address;
-
-/// Rows of one transaction.
-const BATCH: i64 = 5_000;
 
 /// The tables that a stamp goes to, and an order in which to read them.
 const TABLES: [(&str, &str); 2] = [("stamp_events", "stream_id, seq"), ("metadata_stamps", "ctid")];
@@ -39,6 +37,56 @@ impl Session {
     /// Runs statements without a result.
     pub fn run(&self, sql: &str) {
         self.runtime.block_on(self.client.batch_execute(sql)).expect("the server takes it");
+    }
+
+    /// A transaction for `pgbench` that inserts one more row like one of each table's: what tells rows
+    /// apart is drawn anew, all else is the same.
+    pub fn insert_alike(&self, tables: &[&str]) -> String {
+        let inserts: Vec<String> = tables.iter().map(|table| self.insert_one(table)).collect();
+        let (last, first) = inserts.split_last().expect("there is a table");
+        let with: Vec<String> =
+            first.iter().enumerate().map(|(n, insert)| format!("t{n} AS ({insert})")).collect();
+        // One statement is one transaction, and one round trip.
+        format!(
+            "\\set r random(1, 9007199254740991)\n\\set s random(1, 9007199254740991)\n\
+             WITH {} {last};\n",
+            with.join(", ")
+        )
+    }
+
+    fn insert_one(&self, table: &str) -> String {
+        let sql = "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute
+                   WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped
+                     AND attidentity = '' AND attgenerated = '' ORDER BY attnum";
+        let columns = self.runtime.block_on(self.client.query(sql, &[&table]));
+        let (mut names, mut values) = (Vec::new(), Vec::new());
+        for column in columns.expect("the table is there") {
+            let (name, ty): (String, String) = (column.get(0), column.get(1));
+            values.push(match name.as_str() {
+                "id" => "gen_random_uuid()".to_owned(),
+                "file_hash" | "digest" => "md5((:r)::text) || md5((:s)::text)".to_owned(),
+                "leaf" => "decode(md5((:r)::text) || md5((:s)::text), 'hex')".to_owned(),
+                "seq" | "first_seq" => "(:r)::bigint".to_owned(),
+                "next_seq" => "(:r)::bigint + 1".to_owned(),
+                _ => format!("{}::{ty}", self.literal(table, &name)),
+            });
+            names.push(name);
+        }
+        format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), values.join(", "))
+    }
+
+    /// A value of the newest row; a bare colon would be a variable to `pgbench`, so it is told in hex.
+    fn literal(&self, table: &str, column: &str) -> String {
+        let sql = format!(
+            "SELECT encode(convert_to({column}::text, 'UTF8'), 'hex') FROM {table}
+             ORDER BY ctid DESC LIMIT 1"
+        );
+        let row = self.runtime.block_on(self.client.query_one(&sql, &[]));
+        let value: Option<String> = row.expect("the table has a row").get(0);
+        value.map_or_else(
+            || "NULL".to_owned(),
+            |hex| format!("convert_from(decode('{hex}', 'hex'), 'UTF8')"),
+        )
     }
 
     /// How many stamps of all streams are confirmed.
@@ -98,11 +146,14 @@ struct Piece {
 pub struct Rows(Vec<Vec<Piece>>);
 
 impl Rows {
-    /// Reads the tables back.
-    pub fn read(session: &Session) -> Self {
+    /// Reads the tables back, `rows` for each transaction.
+    pub fn read(session: &Session, rows: i64) -> Self {
         let events = session.size() as i64;
-        let pieces = (0..events).step_by(BATCH as usize).map(|from| {
-            TABLES.iter().map(|(table, order)| read_piece(session, table, order, from)).collect()
+        let pieces = (0..events).step_by(rows as usize).map(|from| {
+            let piece = |(table, order): &(&'static str, &str)| {
+                read_piece(session, table, &format!("ORDER BY {order} OFFSET {from} LIMIT {rows}"))
+            };
+            TABLES.iter().map(piece).collect()
         });
         Self(pieces.collect())
     }
@@ -165,8 +216,8 @@ impl Rows {
     }
 }
 
-fn read_piece(session: &Session, table: &'static str, order: &str, from: i64) -> Piece {
-    let sql = format!("SELECT * FROM {table} ORDER BY {order} OFFSET {from} LIMIT {BATCH}");
+fn read_piece(session: &Session, table: &'static str, part: &str) -> Piece {
+    let sql = format!("SELECT * FROM {table} {part}");
     let (statement, rows) = session.runtime.block_on(async {
         let statement = session.client.prepare(&sql).await.expect("the tables are there");
         let rows = session.client.query(&statement, &[]).await.expect("they are readable");

@@ -19,6 +19,9 @@ use crate::support::postgres::{Address, Database};
 use crate::support::process::Home;
 use crate::support::wait::wait_for;
 
+/// Stamps of one delivery of the agent's.
+const BATCH: i64 = 5_000;
+
 /// Rounds of a pair that takes a quarter of a minute.
 const ROUNDS: usize = 5;
 
@@ -90,7 +93,7 @@ pub fn postgres(corpus: &Corpus, table: &mut Table) {
         filled.configure_postgres(&database.login("stampd_agent"));
 
         let ours = filled.drain(|| session.size());
-        let rows = Rows::read(&session);
+        let rows = Rows::read(&session, BATCH);
         let (copy, unnest) = if round.is_multiple_of(2) {
             let copy = rows.by_copy(&session);
             (copy, rows.by_unnest(&session))

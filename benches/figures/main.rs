@@ -17,8 +17,11 @@
 mod by_hand;
 mod corpus;
 mod delivery;
+mod load;
 mod local;
 mod measure;
+mod peers;
+mod stamping;
 mod support;
 
 use std::path::PathBuf;
@@ -48,6 +51,12 @@ fn main() {
     }
     if wants("P8") {
         delivery::kafka(&corpus, &mut table);
+    }
+    if wants("P9") || wants("P9-agent") {
+        stamping::agent(&scratch(), &mut table);
+    }
+    if wants("P9") || wants("P9-bridge") {
+        stamping::bridge(&scratch(), &mut table);
     }
     print!("{table}");
 }

@@ -4,6 +4,8 @@
 
 #[path = "../../tests/it/support/base.rs"]
 mod base;
+#[path = "../../tests/it/support/client.rs"]
+pub mod client;
 #[path = "../../tests/it/support/kafka.rs"]
 pub mod kafka;
 #[path = "../../tests/it/support/postgres.rs"]

@@ -29,6 +29,8 @@ missing_packages() {
   [ -d "$kafka_libs" ] || command -v mvn >/dev/null || echo maven
   command -v openssl >/dev/null || echo openssl
   command -v git >/dev/null || echo git
+  # Only the figures need a load generator.
+  [ -z "${BED_BENCH:-}" ] || command -v wrk >/dev/null || echo wrk
 }
 
 need_tools() {

@@ -8,6 +8,7 @@
 mod base;
 pub mod bridge;
 pub mod broker;
+pub mod client;
 pub mod kafka;
 pub mod postgres;
 pub mod process;
