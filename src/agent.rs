@@ -1,11 +1,13 @@
 //! The agent: wires watching, hashing, the spool and the sinks together.
 //!
 //! Holds no logic of its own beyond the wiring: one tracker thread per repo finds what changed, one
-//! writer thread makes it durable, one task per sink delivers it, and the control socket answers.
+//! writer thread makes it durable, one task per sink delivers it, the control socket answers, and so
+//! does the stamping API.
 //! The order of a stop follows from who owns what: trackers stop first and drop their handles of
-//! the spool, sinks abandon their batch and drop theirs, and the writer ends with the last handle.
+//! the spool, requests end and drop theirs, sinks abandon their batch and drop theirs, and the writer ends with the last handle.
 
 mod answers;
+pub mod api;
 mod coverage;
 mod greeting;
 mod tracker;
@@ -26,6 +28,8 @@ use crate::model::namespace::Namespace;
 use crate::repo::policy::User;
 use crate::repo::trust::Store;
 use crate::runtime::clock::Clock;
+use crate::runtime::http::BindError;
+use crate::runtime::secret::SecretError;
 use crate::runtime::supervisor::{Supervisor, SupervisorError};
 use crate::sink::{bridge, kafka, postgres};
 use crate::spool::{self, RepoSpec, Spool, SpoolError};
@@ -65,6 +69,8 @@ pub struct Stages {
     pub kafka: Option<kafka::Config>,
     /// The bridge, if stamps go there.
     pub bridge: Option<bridge::Config>,
+    /// The stamping API, if it is switched on.
+    pub api: Option<api::Config>,
     /// Whether the first stamps are shown on stderr, for a person who starts the agent by hand.
     pub greet: bool,
 }
@@ -107,6 +113,12 @@ pub enum AgentError {
     /// The threads that read files cannot be started.
     #[error(transparent)]
     Hash(#[from] HashError),
+    /// The stamping API cannot be listened for.
+    #[error(transparent)]
+    Listen(#[from] BindError),
+    /// The token of the stamping API cannot be had.
+    #[error("read the token of the stamping API ([api] token)")]
+    Token(#[from] SecretError),
 }
 
 /// What the user's config says of one repo, and allows the repo's own config to say.
@@ -149,7 +161,9 @@ pub fn start(
     if stages.greet {
         greeting::start(&repos, &spool, supervisor)?;
     }
-    let answers = Answers { started, repos, sinks, reader: spool.reader()?, spool };
+    let api = stages.api.as_ref().map(|api| api::start(api, &spool, clock, supervisor));
+    let api = api.transpose()?;
+    let answers = Answers { started, repos, sinks, api, reader: spool.reader()?, spool };
     answers::start(answers, listener, supervisor);
     Ok(())
 }

@@ -344,6 +344,10 @@ impl Config {
             postgres: self.postgres.clone(),
             kafka: self.kafka.clone(),
             bridge: self.bridge.clone(),
+            api: self
+                .api
+                .clone()
+                .map(|http| agent::api::Config { http, token: self.api_token.clone() }),
             greet,
         }
     }

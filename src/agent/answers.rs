@@ -2,6 +2,7 @@
 //! a sync is answered when it is done, and keeps nobody else waiting.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -12,7 +13,8 @@ use super::tracker::Command;
 use super::view::View;
 use crate::control::{self, Call, Listener, Reply, Request};
 use crate::model::status::{
-    AgentState, ReachState, RepoState, RepoStatus, SCHEMA, SinkStatus, SpoolStatus, Status,
+    AgentState, ApiStatus, ReachState, RepoState, RepoStatus, SCHEMA, SinkStatus, SpoolStatus,
+    Status,
 };
 use crate::runtime::supervisor::Supervisor;
 use crate::spool::{Reader, Spool, SpoolError};
@@ -26,6 +28,8 @@ pub(super) struct Answers {
     pub(super) started: Instant,
     pub(super) repos: Vec<Tracked>,
     pub(super) sinks: Vec<sync::Handle>,
+    /// Where the stamping API listens, if it does.
+    pub(super) api: Option<SocketAddr>,
     pub(super) reader: Reader,
     pub(super) spool: Spool,
 }
@@ -148,7 +152,13 @@ impl Answers {
             repos,
             sinks,
             spool: SpoolStatus { stamps: totals.stamps, bytes: totals.bytes },
+            api: self.api.map(|address| self.api_status(address)).transpose()?,
         })
+    }
+
+    fn api_status(&self, address: SocketAddr) -> Result<ApiStatus, SpoolError> {
+        let contents = self.reader.contents()?.map_or(0, |totals| totals.contents);
+        Ok(ApiStatus { listen: address.to_string(), contents })
     }
 
     fn repo_statuses(&self) -> Result<Vec<RepoStatus>, SpoolError> {

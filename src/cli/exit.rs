@@ -140,7 +140,10 @@ fn of_agent(error: &AgentError) -> Option<Exit> {
     match error {
         AgentError::Spool(error) => of_spool(error),
         AgentError::Control(error) => of_control(error),
-        AgentError::Postgres(_) | AgentError::Bridge(_) => Some(Exit::Config),
+        AgentError::Postgres(_) | AgentError::Bridge(_) | AgentError::Token(_) => {
+            Some(Exit::Config)
+        }
+        AgentError::Listen(_) => Some(Exit::Temporary),
         AgentError::Supervisor(_) | AgentError::Hash(_) => None,
     }
 }

@@ -29,9 +29,10 @@ pub(super) fn run(shell: &Shell, args: Args) -> anyhow::Result<Exit> {
     let repos = args.repo.iter().map(|path| path.to_string_lossy().into_owned()).collect();
     let flags = Flags { repos, namespace: args.namespace, ..shell.flags() };
     let config = config::load(&flags, &shell.environment)?;
-    if config.agent.repos.is_empty() {
+    if config.agent.repos.is_empty() && config.api.is_none() {
         let text = "watch anything: no repo is configured; say `stampd run --repo PATH`, or add a \
-                    [[repo]] section to the config (`stampd config example`)";
+                    [[repo]] section to the config, or [api] to stamp by request alone \
+                    (`stampd config example`)";
         return Err(failed(Exit::Config, text));
     }
     // A missing repo may come back, and is a state; one that is a file never becomes a directory.

@@ -75,6 +75,10 @@ fn render(status: &Status, now: Timestamp) -> String {
     let spool = &status.spool;
     let size = bytes(spool.bytes);
     out.push_str(&["SPOOL  ", &count(spool.stamps), " stamps, ", &size, "\n"].concat());
+    if let Some(api) = &status.api {
+        let contents = count(api.contents);
+        out.push_str(&["API    ", &api.listen, ", ", &contents, " contents stamped\n"].concat());
+    }
     for note in notes(status) {
         out.push_str(&["\n", &note, "\n"].concat());
     }
@@ -165,7 +169,7 @@ fn notes(status: &Status) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::status::{Coverage, SCHEMA, SpoolStatus};
+    use crate::model::status::{ApiStatus, Coverage, SCHEMA, SpoolStatus};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_nanos(seconds * 1_000_000_000)
@@ -213,6 +217,7 @@ mod tests {
                 },
             ],
             spool: SpoolStatus { stamps: 40_010, bytes: 9 << 20 },
+            api: Some(ApiStatus { listen: "127.0.0.1:8057".to_owned(), contents: 1_250 }),
         };
         assert_eq!(
             render(&status, at(1_000)),
@@ -224,6 +229,7 @@ SINK      STATE    CONFIRMED UP TO  QUEUED  OLDEST
 postgres  online   -                0       -
 kafka     offline  -                1 204   22 min  certificate expired → stampd netcheck kafka
 SPOOL  40 010 stamps, 9.0 MiB
+API    127.0.0.1:8057, 1 250 contents stamped
 
 kafka: 2 dead letters → stampd dlq ls --sink kafka
 "

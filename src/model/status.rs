@@ -25,6 +25,9 @@ pub struct Status {
     pub sinks: Vec<SinkStatus>,
     /// The spool.
     pub spool: SpoolStatus,
+    /// The stamping API, where it is switched on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiStatus>,
 }
 
 /// The state of the agent.
@@ -130,6 +133,15 @@ pub enum ReachState {
     Degraded,
     /// A person is needed.
     Parked,
+}
+
+/// The stamping API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApiStatus {
+    /// The address it listens on.
+    pub listen: String,
+    /// Contents that were stamped through it, ever.
+    pub contents: u64,
 }
 
 /// The spool.

@@ -1,6 +1,7 @@
 //! The agent as a whole: real processes over real trees. What it is asked for here is what was
 //! promised: after quiescence its log says exactly what is on the disk.
 
+mod api;
 mod delivery;
 mod history;
 mod lifecycle;

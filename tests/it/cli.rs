@@ -346,6 +346,7 @@ fn status(state: AgentState) -> Status {
             dead_letters: 0,
         }],
         spool: SpoolStatus { stamps: 9, bytes: 4_096 },
+        api: None,
     }
 }
 

@@ -14,14 +14,14 @@ use crate::support::wait::wait_until;
 use crate::support::{bed, block_on};
 
 /// A database that is migrated, with an agent's login, and a topic.
-struct Servers {
-    database: Database,
+pub(super) struct Servers {
+    pub(super) database: Database,
     login: Address,
-    topic: Topic,
+    pub(super) topic: Topic,
 }
 
 impl Servers {
-    fn new(place: &mut Workplace) -> Self {
+    pub(super) fn new(place: &mut Workplace) -> Self {
         let mut database = Database::create();
         place.home.set("ADMIN_PASSWORD", &database.admin().password);
         place.home.configure(&format!(
@@ -46,12 +46,12 @@ impl Servers {
         format!("[kafka]\nbrokers = [{broker:?}]\ntopic = {topic:?}\n")
     }
 
-    fn both(&self) -> String {
+    pub(super) fn both(&self) -> String {
         format!("{}\n{}", self.postgres(), self.kafka())
     }
 
     /// Asserts that both sinks hold exactly the stamps of the log: each once, byte for byte.
-    fn assert_hold(&self, log: &str) {
+    pub(super) fn assert_hold(&self, log: &str) {
         let bodies: BTreeMap<(String, u64), Value> =
             super::bodies(log).into_iter().map(|body| (identity(&body), body)).collect();
         assert_eq!(self.rows(), bodies, "stamp_events holds the log");

@@ -1,0 +1,48 @@
+//! The stamping API on the agent: the bridge's routes, answered from the spool with no server at hand.
+//!
+//! What is stamped here goes to every sink like any other stamp. Nothing is published before the
+//! reply, and no reply says so. A stop lets running requests end, and the writer outlives them, since
+//! the routes hold a handle of the spool.
+
+use std::net::SocketAddr;
+
+use tokio::runtime::Handle;
+
+use super::AgentError;
+use crate::api::{self, Backend};
+use crate::runtime::clock::Clock;
+use crate::runtime::http::{self, Bearer};
+use crate::runtime::metrics::Metrics;
+use crate::runtime::secret::Secret;
+use crate::runtime::supervisor::Supervisor;
+use crate::spool::Spool;
+
+/// Where the API listens, and whom it answers.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The listener.
+    pub http: http::Config,
+    /// What callers must know, if anything.
+    pub token: Option<Secret>,
+}
+
+/// Starts the API, and says where it listens.
+pub(super) fn start(
+    config: &Config,
+    spool: &Spool,
+    clock: &Clock,
+    supervisor: &mut Supervisor,
+) -> Result<SocketAddr, AgentError> {
+    let listener = Handle::current().block_on(http::bind(&config.http))?;
+    let address = listener.local_addr().expect("a listener that is bound has an address");
+    let backend = Backend::Spool(spool.contents()?);
+    let mut state = api::State::new(backend, &Metrics::new(), clock.clone());
+    if let Some(token) = &config.token {
+        state = state.guarded(Bearer::open(token.clone())?);
+    }
+    let router = api::router(state);
+    let http = http::Config { refuse: api::refuse, ..config.http.clone() };
+    supervisor.spawn("stamping API", http::serve(listener, router, http, supervisor.token()));
+    tracing::info!(%address, "the stamping API listens");
+    Ok(address)
+}
