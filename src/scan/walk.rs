@@ -13,13 +13,16 @@ use rustc_hash::FxHashSet;
 use crate::model::path::RepoPath;
 use crate::repo::policy::INCLUDE_DIRS_MAX;
 use crate::runtime::rooted::{self, DirEntry, FileKind, Root, Stat};
-use crate::spool::{Known, Look};
+use crate::spool::{self, Known};
 use crate::watch::filter::{self, DirFilter, DirRules, Filter, RULE_FILE_BYTES_MAX, Verdict};
 
 /// Directories that are open at once, each a descriptor. Few, so that the walk keeps close to path
 /// order: the index is a tree in path order, and a page of it is then changed once, not over and
 /// over (a first scan wrote four times as much with 256).
 const DIRS_AT_ONCE: usize = 32;
+
+/// As many while nothing differs: then order is nothing, and each few costs a hand-over.
+const DIRS_AT_ONCE_QUIET: usize = 256;
 
 /// One step ends at so many directories or differences, whichever comes first.
 const DIRS_PER_STEP: usize = 1_024;
@@ -52,6 +55,7 @@ pub struct Walk {
     totals: Totals,
     /// Directories that are visible only for the sake of the repo's own `include`.
     budgeted: usize,
+    dirs_at_once: usize,
 }
 
 /// What a walk has counted so far.
@@ -101,6 +105,14 @@ struct Listed {
     rules: DirRules,
 }
 
+/// What a directory turned out to be.
+enum Look {
+    /// Another repository.
+    Nested,
+    /// One of ours, with its rules.
+    Compared { rules: DirRules, compared: Compared },
+}
+
 /// What the comparison of one directory yields.
 #[derive(Default)]
 struct Compared {
@@ -120,6 +132,7 @@ impl Walk {
             met: FxHashSet::default(),
             totals: Totals::default(),
             budgeted: 0,
+            dirs_at_once: DIRS_AT_ONCE,
         }
     }
 
@@ -160,7 +173,7 @@ impl Walk {
         let mut step = Step::default();
         let mut left = dirs_max.clamp(1, DIRS_PER_STEP);
         while left > 0 && !self.is_done() && step.differences.len() < DIFFERENCES_PER_STEP {
-            let from = self.frontier.len().saturating_sub(left.min(DIRS_AT_ONCE));
+            let from = self.frontier.len().saturating_sub(left.min(self.dirs_at_once));
             let taken = self.frontier.split_off(from);
             left -= taken.len();
             self.compare_few(ground, filter, taken, &mut arm, &mut step);
@@ -179,16 +192,25 @@ impl Walk {
         let opened = self.open(ground, taken, step);
         let targets: Vec<_> = opened.iter().map(|dir| (dir.view.dir(), &dir.fd)).collect();
         arm(&targets);
-        let listed = self.list(ground, opened, filter, step);
-        let mut compared: Vec<Compared> =
-            listed.par_iter().map(|dir| compare(ground, dir)).collect();
-        let mut differences: Vec<Difference> =
-            compared.iter_mut().flat_map(|part| std::mem::take(&mut part.differences)).collect();
-        differences.sort_unstable_by(|left, right| left.path.cmp(&right.path));
-        step.differences.extend(differences);
-        for part in compared {
-            self.take_in(part);
+        let looks: Vec<(RepoPath, io::Result<Look>)> =
+            opened.into_par_iter().map(|dir| (dir.view.dir().clone(), look(ground, dir))).collect();
+        let from = step.differences.len();
+        for (path, result) in looks {
+            match result {
+                Ok(Look::Nested) => {
+                    self.totals.excluded += 1;
+                    step.nested.push(path);
+                }
+                Ok(Look::Compared { rules, compared }) => {
+                    filter.set_dir(&path, rules);
+                    self.take_in(compared, step);
+                }
+                Err(error) => self.note_unopened(&path, &error, step),
+            }
         }
+        let found = &mut step.differences[from..];
+        found.sort_unstable_by(|left, right| left.path.cmp(&right.path));
+        self.dirs_at_once = if found.is_empty() { DIRS_AT_ONCE_QUIET } else { DIRS_AT_ONCE };
     }
 
     fn open(&mut self, ground: &Ground<'_>, taken: Vec<DirFilter>, step: &mut Step) -> Vec<Opened> {
@@ -221,39 +243,12 @@ impl Walk {
         }
     }
 
-    fn list(
-        &mut self,
-        ground: &Ground<'_>,
-        opened: Vec<Opened>,
-        filter: &mut Filter,
-        step: &mut Step,
-    ) -> Vec<Listed> {
-        let tried: Vec<(RepoPath, io::Result<Listed>)> = opened
-            .into_par_iter()
-            .map(|dir| (dir.view.dir().clone(), list_with_rules(dir)))
-            .collect();
-        let mut listed = Vec::with_capacity(tried.len());
-        for (path, result) in tried {
-            match result {
-                Ok(dir) if !ground.nested && is_nested(&dir) => {
-                    self.totals.excluded += 1;
-                    step.nested.push(path);
-                }
-                Ok(dir) => {
-                    filter.set_dir(&path, dir.rules.clone());
-                    self.totals.directories += 1;
-                    listed.push(dir);
-                }
-                Err(error) => self.note_unopened(&path, &error, step),
-            }
-        }
-        listed
-    }
-
-    fn take_in(&mut self, part: Compared) {
-        self.met.extend(part.met);
+    fn take_in(&mut self, part: Compared, step: &mut Step) {
+        self.totals.directories += 1;
         self.totals.entries += part.entries;
         self.totals.excluded += part.excluded;
+        self.met.extend(part.met);
+        step.differences.extend(part.differences);
         for dir in part.directories {
             if !dir.is_budgeted() {
                 self.frontier.push(dir);
@@ -271,6 +266,15 @@ fn open_with_stat(root: &Root, path: &RepoPath) -> io::Result<(OwnedFd, Stat)> {
     let fd = root.open_dir(path.as_bytes())?;
     let stat = rooted::stat_fd(fd.as_fd())?;
     Ok((fd, stat))
+}
+
+fn look(ground: &Ground<'_>, dir: Opened) -> io::Result<Look> {
+    let listed = list_with_rules(dir)?;
+    if !ground.nested && is_nested(&listed) {
+        return Ok(Look::Nested);
+    }
+    let compared = compare(ground, &listed);
+    Ok(Look::Compared { rules: listed.rules, compared })
 }
 
 fn list_with_rules(dir: Opened) -> io::Result<Listed> {
@@ -333,7 +337,9 @@ fn compare_entry(known: &Known, path: RepoPath, stat: Stat, compared: &mut Compa
     compared.entries += 1;
     compared.met.push(known.key(&path));
     match known.check(&path, &stat) {
-        Look::Same => {}
-        Look::Differs | Look::New => compared.differences.push(Difference { path, stat }),
+        spool::Look::Same => {}
+        spool::Look::Differs | spool::Look::New => {
+            compared.differences.push(Difference { path, stat })
+        }
     }
 }
