@@ -339,7 +339,7 @@ fn compare_entry(known: &Known, path: RepoPath, stat: Stat, compared: &mut Compa
     match known.check(&path, &stat) {
         spool::Look::Same => {}
         spool::Look::Differs | spool::Look::New => {
-            compared.differences.push(Difference { path, stat })
+            compared.differences.push(Difference { path, stat });
         }
     }
 }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 
 use super::Tracker;
-use crate::model::change::{Observation, What};
+use crate::model::change::{Observation, Row, What};
 use crate::model::path::RepoPath;
 use crate::model::stamp::SkipReason;
 use crate::repo::policy::FILE_NAME;
@@ -26,6 +26,8 @@ pub(super) type Hinted = (RepoPath, Timestamp);
 #[derive(Default)]
 struct Sorted {
     gone: Vec<Hinted>,
+    /// Paths that the index has as a file or a link, and the disk as a directory.
+    replaced: Vec<Hinted>,
     candidates: Vec<Candidate>,
     directories: Vec<RepoPath>,
     /// Paths that have a row and are now covered by a rule.
@@ -64,10 +66,10 @@ impl Tracker {
         self.add_links(&mut sorted);
         self.walks.add_subtrees(sorted.directories);
         self.append(sorted.ignored);
-        if sorted.gone.is_empty() {
+        if sorted.gone.is_empty() && sorted.replaced.is_empty() {
             self.queue.extend(sorted.candidates);
         } else {
-            self.examine_with_gone(sorted.gone, sorted.candidates)?;
+            self.examine_with_gone(sorted.gone, sorted.replaced, sorted.candidates)?;
         }
         self.apply_rule_files(sorted.rules)
     }
@@ -83,7 +85,11 @@ impl Tracker {
                 sorted.rules.push(path.clone());
             }
             match look {
-                Ok(stat) if stat.kind == FileKind::Dir => sorted.directories.push(path),
+                Ok(stat) if stat.kind == FileKind::Dir => {
+                    let known = self.parts.repo.known().check(&path, &stat) != Look::New;
+                    sorted.replaced.extend(known.then(|| (path.clone(), seen)));
+                    sorted.directories.push(path);
+                }
                 Ok(stat) if !sight.filter.ignored(&path, false).is_visible() => {
                     sorted.ignored.extend(self.newly_ignored(path, seen, stat));
                 }
@@ -132,9 +138,11 @@ impl Tracker {
     fn examine_with_gone(
         &mut self,
         gone: Vec<Hinted>,
+        replaced: Vec<Hinted>,
         mut candidates: Vec<Candidate>,
     ) -> Result<(), SpoolError> {
-        let gone = self.rows_of(gone)?;
+        let mut gone = self.rows_of(gone)?;
+        gone.extend(self.own_rows(replaced)?);
         if gone.is_empty() {
             self.queue.extend(candidates);
             return Ok(());
@@ -159,6 +167,16 @@ impl Tracker {
             self.retries.settled(&path);
             let within = self.parts.reader.rows_within(self.parts.repo.id(), &path)?;
             rows.extend(within.into_iter().map(|(path, row)| Gone { path, row, seen }));
+        }
+        Ok(rows)
+    }
+
+    /// The rows of paths that are directories now, without what lies below: that is there.
+    fn own_rows(&self, replaced: Vec<Hinted>) -> Result<Vec<Gone>, SpoolError> {
+        let mut rows = Vec::new();
+        for (path, seen) in replaced {
+            let row = self.parts.reader.row(self.parts.repo.id(), &path)?;
+            rows.extend(row.filter(Row::is_present).map(|row| Gone { path, row, seen }));
         }
         Ok(rows)
     }

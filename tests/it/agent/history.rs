@@ -52,6 +52,20 @@ fn rename_within_the_root_yields_one_stamp() {
     );
 }
 
+/// By the time the removal had settled a directory stood in the file's place: the file stayed in the
+/// index, and the walk of that directory was repeated for ever.
+#[test]
+fn a_file_whose_place_a_directory_takes_is_deleted() {
+    check(
+        &[("a", "content")],
+        |place| {
+            fs::remove_file(place.repo.join("a")).unwrap();
+            write(&place.repo, "a/inside", "1");
+        },
+        &[("a", &["created", "deleted"]), ("a/inside", &["created"])],
+    );
+}
+
 #[test]
 fn a_rename_names_where_it_came_from_and_what_it_was() {
     let place = Workplace::new("");
