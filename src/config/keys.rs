@@ -238,7 +238,8 @@ const HASH: &[Key] = &[
         "rate",
         Kind::Size,
         Unset { example: "200MiB" },
-        "Bytes read per second at most. Without it: as fast as the disk gives them.",
+        "Bytes hashed per second at most, over all repos. Without it: as fast as the disk gives \
+         them. Comparing the disk with the record reads no file and is not counted.",
     ),
 ];
 
