@@ -101,12 +101,20 @@ impl Repo {
         self.sending.append(move |session| session.life(id, kind, detail, seen))
     }
 
-    /// From here on stamps carry these; what was appended before keeps its own.
-    pub fn set_context(&self, labels: BTreeMap<String, String>, git: Option<Git>) -> Receipt<()> {
+    /// From here on stamps carry these; what was appended before keeps its own. The name is what the
+    /// repo is called in stamps: here it is known by the one it was opened by.
+    pub fn set_context(
+        &self,
+        name: String,
+        labels: BTreeMap<String, String>,
+        git: Option<Git>,
+    ) -> Receipt<()> {
         let id = self.id;
         self.sending.append(move |session| {
             let (track, _) = session.step(id.0);
-            track.contexts.rebase(|context| (context.labels, context.git) = (labels, git));
+            track.contexts.rebase(|context| {
+                (context.repo, context.labels, context.git) = (Some(name), labels, git);
+            });
             Ok(())
         })
     }

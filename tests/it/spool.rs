@@ -314,7 +314,7 @@ fn bodies_keep_their_leaf_across_an_upgrade_a_new_host_name_and_an_edited_label(
     };
     let before = bodies(&running);
     let labels = BTreeMap::from([("team".to_owned(), "blue".to_owned())]);
-    repo.set_context(labels, None).wait().unwrap();
+    repo.set_context("app".to_owned(), labels, None).wait().unwrap();
     repo.append(vec![file("src/a.rs", 1, 1)]).wait().unwrap();
     drop(repo);
     running.stop();

@@ -46,11 +46,11 @@ impl Tracker {
         other_rules
     }
 
-    /// Stamps from here on carry the labels and git's standing as they are now.
+    /// Stamps from here on carry the name, the labels and git's standing as they are now.
     fn set_context(&mut self) {
-        let labels = self.effective.labels.clone();
+        let (name, labels) = (self.effective.name.clone(), self.effective.labels.clone());
         // The receipt only says that the writer lives, and the next append says that too.
-        drop(self.parts.repo.set_context(labels, self.git.context.clone()));
+        drop(self.parts.repo.set_context(name, labels, self.git.context.clone()));
     }
 
     /// Looks where git stands, so that the stamps to come say so.

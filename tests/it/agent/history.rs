@@ -255,3 +255,23 @@ fn a_nested_repository_is_left_out_unless_asked_for() {
         assert!(agent.terminate().success());
     }
 }
+
+#[test]
+fn stamps_carry_a_repos_own_name_once_it_is_trusted() {
+    let place = Workplace::new("");
+    write(&place.repo, ".stampd.toml", "name = \"engine\"\n");
+    let agent = place.home.start_ready();
+    write(&place.repo, "before", "1");
+    wait_until("the first is stamped", || place.kinds("before") == ["created"]);
+    place.home.must(&["trust", &place.repo.display().to_string()]);
+    wait_until("a stamp carries the name", || {
+        write(&place.repo, "after", place.log().len().to_string());
+        place.scan();
+        place.log().iter().any(|body| body["path"] == "after" && body["repo"] == "engine")
+    });
+    let log = place.log();
+    let before = log.iter().find(|body| body["path"] == "before").unwrap();
+    assert_eq!(before["repo"], "app", "untrusted, it says nothing");
+    assert_eq!(place.status()["repos"][0]["name"], "app", "commands know it by the user's name");
+    assert!(agent.terminate().success());
+}
