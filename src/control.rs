@@ -86,9 +86,30 @@ pub enum Reply {
     },
     /// It cannot be done as asked.
     Refused {
+        /// What kind of refusal.
+        kind: Refusal,
         /// Why, and what to do.
         reason: String,
     },
+}
+
+/// What kind of refusal, for whoever decides what comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// There is no repo, sink or stamp of that name.
+    NotFound,
+    /// The agent is busy or stopping: trying again later may help.
+    Unavailable,
+    /// The request makes no sense, or not now.
+    Wrong,
+}
+
+impl Reply {
+    /// A refusal.
+    pub(crate) fn refused(kind: Refusal, reason: impl Into<String>) -> Self {
+        Self::Refused { kind, reason: reason.into() }
+    }
 }
 
 /// A request as it reaches the agent. Nobody waits any more when the sender is closed.

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::Tracked;
 use super::tracker::Command;
 use super::view::View;
-use crate::control::{self, Call, Listener, Reply, Request};
+use crate::control::{self, Call, Listener, Refusal, Reply, Request};
 use crate::model::status::{
     AgentState, ApiStatus, ReachState, RepoState, RepoStatus, SCHEMA, SinkStatus, SpoolStatus,
     Status,
@@ -75,7 +75,7 @@ impl Answers {
                 Some(name) => format!("there is no repo {name:?}; `stampd status` lists them"),
                 None => "no repo is configured; add a [[repo]] section".to_owned(),
             };
-            return drop(reply.send(Reply::Refused { reason }));
+            return drop(reply.send(Reply::refused(Refusal::NotFound, reason)));
         }
         let mut scans = Vec::new();
         for tracked in chosen {
@@ -113,17 +113,17 @@ impl Answers {
     fn forget(&self, sink: &str, reply: oneshot::Sender<Reply>, waiting: &mut JoinSet<()>) {
         if self.sink(sink).is_ok() {
             let reason = format!("{sink} is in use; remove [{sink}] from the config first");
-            return drop(reply.send(Reply::Refused { reason }));
+            return drop(reply.send(Reply::refused(Refusal::Wrong, reason)));
         }
         let receipt = self.spool.forget(sink);
         answer(waiting, reply, async move { done(receipt.await) });
     }
 
     fn sink(&self, name: &str) -> Result<sync::Handle, Reply> {
-        self.sinks.iter().find(|sink| sink.name() == name).cloned().ok_or_else(|| Reply::Refused {
-            reason: format!(
-                "the sink {name:?} is not in use; `stampd status` lists those that are"
-            ),
+        self.sinks.iter().find(|sink| sink.name() == name).cloned().ok_or_else(|| {
+            let reason =
+                format!("the sink {name:?} is not in use; `stampd status` lists those that are");
+            Reply::refused(Refusal::NotFound, reason)
         })
     }
 
@@ -206,13 +206,18 @@ impl Scan {
     }
 }
 
+/// Waits for all of them, whatever becomes of one: a repo that is absent does not keep what differs
+/// in another from being durable.
 async fn all_ended(scans: Vec<Scan>) -> Reply {
+    let mut unfinished = Vec::new();
     for scan in scans {
-        if let Err(reason) = scan.ended().await {
-            return Reply::Unfinished { reason };
-        }
+        unfinished.extend(scan.ended().await.err());
     }
-    Reply::Done
+    if unfinished.is_empty() {
+        Reply::Done
+    } else {
+        Reply::Unfinished { reason: unfinished.join("; ") }
+    }
 }
 
 /// The worst of the parts; a sink that is offline is no part of it.
@@ -244,6 +249,6 @@ fn answer(
 fn done<T, E: std::error::Error>(outcome: Result<T, E>) -> Reply {
     match outcome {
         Ok(_) => Reply::Done,
-        Err(error) => Reply::Refused { reason: format!("failed to {error}") },
+        Err(error) => Reply::refused(Refusal::Wrong, format!("failed to {error}")),
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::exit::{Exit, failed};
 use crate::config::{self, Config, Environment, Flags};
-use crate::control::{self, Reply, Request, socket_path};
+use crate::control::{self, Refusal, Reply, Request, socket_path};
 use crate::runtime::telemetry::{self, Style};
 use crate::runtime::units::HumanDuration;
 
@@ -176,7 +176,14 @@ impl Shell {
 /// A refusal as the error it is.
 pub(super) fn heard(reply: Reply) -> anyhow::Result<Reply> {
     match reply {
-        Reply::Refused { reason } => Err(failed(Exit::Unexpected, format!("be heard: {reason}"))),
+        Reply::Refused { kind, reason } => {
+            let exit = match kind {
+                Refusal::NotFound => Exit::NotFound,
+                Refusal::Unavailable => Exit::Temporary,
+                Refusal::Wrong => Exit::Unexpected,
+            };
+            Err(failed(exit, format!("be heard: {reason}")))
+        }
         reply => Ok(reply),
     }
 }

@@ -15,7 +15,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Asked, Call, ControlError, REQUEST_BYTES_MAX, Reply, check_length, socket_path};
+use super::{
+    Asked, Call, ControlError, REQUEST_BYTES_MAX, Refusal, Reply, check_length, socket_path,
+};
 
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 32;
@@ -140,7 +142,7 @@ async fn attend(stream: UnixStream, calls: mpsc::Sender<Call>) {
     let mut stream = BufReader::new(stream);
     let reply = match read_request(&mut stream).await {
         Ok(asked) => ask(asked, &mut stream, calls).await,
-        Err(reason) => Some(Reply::Refused { reason }),
+        Err(reason) => Some(Reply::refused(Refusal::Wrong, reason)),
     };
     let Some(reply) = reply else { return };
     let mut line = serde_json::to_vec(&reply).expect("replies hold strings and integers only");
@@ -180,7 +182,7 @@ async fn ask(
             mpsc::error::TrySendError::Full(_) => "the agent is busy: try again",
             mpsc::error::TrySendError::Closed(_) => "the agent is stopping",
         };
-        return Some(Reply::Refused { reason: reason.to_owned() });
+        return Some(Reply::refused(Refusal::Unavailable, reason));
     }
     drop(calls);
     if !asked.wait {
@@ -198,5 +200,5 @@ async fn ask(
 
 /// The reply; an agent that drops a request without one is on its way out.
 fn or_stopping(reply: Result<Reply, oneshot::error::RecvError>) -> Reply {
-    reply.unwrap_or_else(|_| Reply::Refused { reason: "the agent is stopping".to_owned() })
+    reply.unwrap_or_else(|_| Reply::refused(Refusal::Unavailable, "the agent is stopping"))
 }

@@ -6,6 +6,7 @@ mod delivery;
 mod history;
 mod lifecycle;
 mod refusals;
+mod several;
 mod storms;
 
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use std::process::{Output, Stdio};
 use std::thread::JoinHandle;
 
 use serde_json::Value;
-use stampd::control::{Call, Listener, Reply, Request, serve};
+use stampd::control::{Call, Listener, Refusal, Reply, Request, serve};
 use stampd::model::change::{Observation, What};
 use stampd::model::digest::Digest;
 use stampd::model::path::RepoPath;
@@ -393,9 +393,12 @@ fn scan_and_sync_end_as_the_agent_says() {
     assert!(err.contains("kafka: no route"), "{err}");
     drop(agent.asked());
     let reason = "there is no repo \"lib\"".to_owned();
-    let agent = Answering::start(&scene.home, Reply::Refused { reason });
-    assert!(scene.ends(1, &["scan", "--repo", "lib"]).1.contains("no repo \"lib\""));
-    drop(agent.asked());
+    for (kind, code) in [(Refusal::NotFound, 7), (Refusal::Unavailable, 75), (Refusal::Wrong, 1)] {
+        let reply = Reply::Refused { kind, reason: reason.clone() };
+        let agent = Answering::start(&scene.home, reply);
+        assert!(scene.ends(code, &["scan", "--repo", "lib"]).1.contains("no repo \"lib\""));
+        drop(agent.asked());
+    }
     for command in ["scan", "sync"] {
         scene.ends(3, &[command, "--wait"]);
     }

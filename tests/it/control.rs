@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use stampd::control::{
-    Call, ControlError, Listener, Reply, Request, call, nudge, serve, socket_path,
+    Call, ControlError, Listener, Refusal, Reply, Request, call, nudge, serve, socket_path,
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -88,7 +88,8 @@ async fn who_does_not_wait_hears_of_a_refusal_and_not_of_the_outcome() {
     let (asked, outcome) = agent.calls.recv().await.unwrap();
     assert_eq!(asked, scan);
     drop(outcome);
-    let refused = Reply::Refused { reason: "there is no such repo".to_owned() };
+    let refused =
+        Reply::Refused { kind: Refusal::NotFound, reason: "there is no such repo".to_owned() };
     let refuse = async {
         let (_, reply) = agent.calls.recv().await.unwrap();
         reply.send(refused.clone()).unwrap();
@@ -167,7 +168,13 @@ async fn a_busy_agent_says_so_and_a_silent_one_is_not_waited_for() {
     assert!(matches!(error, ControlError::TimedOut(_)), "{error}");
     // The request of the client that gave up fills the queue of one.
     let refused = call(&socket, &Request::Status, PATIENCE).await.unwrap();
-    assert_eq!(refused, Reply::Refused { reason: "the agent is busy: try again".to_owned() });
+    assert_eq!(
+        refused,
+        Reply::Refused {
+            kind: Refusal::Unavailable,
+            reason: "the agent is busy: try again".to_owned()
+        }
+    );
     let (_, mut reply) = agent.calls.recv().await.unwrap();
     // The agent can tell that nobody waits for this one any more.
     reply.closed().await;
