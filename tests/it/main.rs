@@ -9,6 +9,7 @@
 
 mod adopt;
 mod agent;
+mod api;
 mod architecture;
 mod bed;
 mod cli;
