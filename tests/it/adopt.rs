@@ -182,10 +182,8 @@ async fn serial_ids_become_uuids_and_times_without_zone_are_utc() {
     let array = json!({"legacy_id": 10, "legacy_file_metadata": [4]});
     assert_eq!((&fourth["file_metadata"], &fourth["fresh"]), (&array, &json!(true)));
     // The sequence belonged to the table.
-    assert_eq!(
-        count(&client, "SELECT count(*) FROM pg_sequences WHERE schemaname = 'public'").await,
-        0
-    );
+    let left = "SELECT count(*) FROM pg_sequences WHERE sequencename LIKE 'metadata_stamps%'";
+    assert_eq!(count(&client, left).await, 0);
 }
 
 #[tokio::test]
@@ -596,8 +594,11 @@ async fn a_table_of_ours_without_the_rest_is_adopted_as_it_is() {
     let query = "SELECT * FROM metadata_stamps ORDER BY id";
     let before = rows(&client, query).await;
     // As after a restore of this one table.
-    let rest = "DROP TABLE stampd_schema, stampd_ledger, streams, stamp_events, withheld;
-        DO $$ DECLARE f regprocedure; BEGIN
+    let rest = "DO $$ DECLARE t regclass; f regprocedure; BEGIN
+            FOR t IN SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace
+                AND relkind = 'r' AND relname <> 'metadata_stamps' LOOP
+                EXECUTE format('DROP TABLE %s', t);
+            END LOOP;
             FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'public'::regnamespace LOOP
                 EXECUTE format('DROP FUNCTION %s', f);
             END LOOP;
