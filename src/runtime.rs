@@ -1,9 +1,10 @@
 //! What any daemon needs and knows nothing of stamps: time, tasks, signals, logs, units, secrets, HTTP,
-//! metrics.
+//! metrics, which hosts are this machine.
 
 pub mod chain;
 pub mod clock;
 pub mod http;
+pub mod loopback;
 pub mod metrics;
 pub mod notify;
 pub mod rooted;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::problem::Problem;
 use super::table::Table;
 use crate::runtime::http::{self, Rate};
+use crate::runtime::loopback::{is_loopback, unbracketed};
 use crate::runtime::secret::Secret;
 
 /// The rate beyond loopback, unless one is set.
@@ -43,7 +44,7 @@ pub(super) fn check(table: &Table) -> Vec<Problem> {
     let open = !asks_for_token(table) && !table.switch("allow_insecure");
     match split(listen) {
         None => add("listen", "write host:port, such as \"127.0.0.1:8057\""),
-        Some((host, _)) if open && !is_loopback(host) => add(
+        Some((host, _)) if open && !is_loopback(unbracketed(host)) => add(
             "listen",
             "beyond loopback everybody could stamp: write auth = \"token\" and a token, or \
              allow_insecure = true",
@@ -74,7 +75,7 @@ fn asks_for_token(table: &Table) -> bool {
 
 /// As set, else none on loopback. The burst is a second's worth.
 fn rate(table: &Table, listen: &str) -> Option<Rate> {
-    let on_loopback = split(listen).is_some_and(|(host, _)| is_loopback(host));
+    let on_loopback = split(listen).is_some_and(|(host, _)| is_loopback(unbracketed(host)));
     let per_second = match table.count_if_set("rate") {
         Some(set) => set,
         None if on_loopback => 0,
@@ -97,15 +98,6 @@ fn split(listen: &str) -> Option<(&str, u16)> {
     let port = port.parse().ok()?;
     let is_plain = !host.contains(':') || unbracketed(host) != host;
     (!host.is_empty() && is_plain).then_some((host, port))
-}
-
-fn unbracketed(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
-}
-
-/// By its very spelling: who answers for another name can change.
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || unbracketed(host).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn is_host(host: &str) -> bool {

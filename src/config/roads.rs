@@ -3,11 +3,11 @@
 //! An address never holds a password, and what leaves the machine is encrypted and verified unless
 //! the user says `allow_insecure`.
 
-use std::net::IpAddr;
 use std::path::Path;
 
 use super::problem::Problem;
 use super::table::Table;
+use crate::runtime::loopback;
 use crate::sink::bridge::{self, Bridge};
 use crate::sink::kafka::{self, Mechanism, Security};
 use crate::store;
@@ -136,12 +136,10 @@ fn is_address(broker: &str) -> bool {
     })
 }
 
-/// Whether `host:port` is on this machine by its very spelling. A name is not looked up: who answers
-/// for it can change.
+/// Whether `host:port` is on this machine by its very spelling.
 fn is_loopback(broker: &str) -> bool {
     let host = broker.rsplit_once(':').map_or(broker, |(host, _)| host);
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    loopback::is_loopback(loopback::unbracketed(host))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tokio_postgres::config::{Host, SslMode};
 
 use super::tls::Trust;
 use crate::runtime::chain::chain;
+use crate::runtime::loopback::is_loopback;
 use crate::runtime::secret::Secret;
 
 /// How to reach a database.
@@ -208,9 +209,6 @@ fn without_sslmode(url: &str) -> (String, Option<String>) {
 
 /// Whether every address is on this machine.
 fn is_local(client: &tokio_postgres::Config) -> bool {
-    let is_loopback = |name: &str| {
-        name == "localhost" || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-    };
     let hosts_local = client.get_hosts().iter().all(|host| match host {
         Host::Tcp(name) => is_loopback(name),
         #[cfg(unix)]

@@ -1,6 +1,5 @@
 //! The road to a bridge: what its URL may say, whom to trust on it, and the client that walks it.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use super::Config;
 use crate::model::rung::{Height, Rung};
 use crate::model::stream::StreamId;
 use crate::runtime::chain::chain;
+use crate::runtime::loopback::{is_loopback, unbracketed};
 use crate::sink::{Endpoint, Tls};
 
 /// Why a config leads to no bridge.
@@ -56,7 +56,7 @@ impl Road {
         if named || url.query().is_some() || url.fragment().is_some() {
             return Err(BridgeError::Excess);
         }
-        if url.scheme() == "http" && !is_loopback(&url) && !config.allow_insecure {
+        if url.scheme() == "http" && !is_loopback(host(&url)) && !config.allow_insecure {
             return Err(BridgeError::Insecure);
         }
         if config.token.is_none() {
@@ -141,14 +141,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Rung> {
 
 /// The host without the brackets of an IPv6 address.
 fn host(url: &Url) -> &str {
-    let host = url.host_str().unwrap_or_default();
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
-}
-
-/// Whether it is on this machine by its very spelling; a name is not looked up.
-fn is_loopback(url: &Url) -> bool {
-    let host = host(url);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    unbracketed(url.host_str().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! What librdkafka and the probe are told: addresses, trust, proof of who we are.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::{Config, Mechanism, Security};
 use crate::model::rung::{Height, Rung};
+use crate::runtime::loopback;
 use crate::sink::Tls;
 
 /// The settings of a producer that neither loses, doubles nor reorders within its own life.
@@ -63,11 +63,8 @@ fn refuse_open_road(config: &Config) -> Result<(), Rung> {
     }
 }
 
-/// A name is not looked up: who answers for it can change.
 fn is_loopback(broker: &str) -> bool {
-    host_port(broker).is_some_and(|(host, _)| {
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    })
+    host_port(broker).is_some_and(|(host, _)| loopback::is_loopback(&host))
 }
 
 fn login(config: &Config) -> Result<(&str, String), Rung> {
@@ -113,8 +110,7 @@ fn roots(ca_file: Option<&Path>) -> RootCertStore {
 /// Splits `host:port`, where an IPv6 address stands in brackets.
 pub(super) fn host_port(broker: &str) -> Option<(String, u16)> {
     let (host, port) = broker.rsplit_once(':')?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    Some((host.to_owned(), port.parse().ok()?))
+    Some((loopback::unbracketed(host).to_owned(), port.parse().ok()?))
 }
 
 impl Security {
