@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq as _;
 
 use crate::model::digest::Digest;
+use crate::runtime::http::bearer_of;
 use crate::store::StoreError;
 use crate::store::ingest::{Bearer, Ingest};
 use crate::store::tokens;
@@ -96,13 +96,7 @@ impl Auth {
 }
 
 fn presented(headers: &HeaderMap) -> Result<&str, AuthError> {
-    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let (scheme, token) =
-        value.and_then(|value| value.split_once(' ')).ok_or(AuthError::Missing)?;
-    let token = token.trim();
-    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
-        return Err(AuthError::Missing);
-    }
+    let token = bearer_of(headers).filter(|token| !token.is_empty()).ok_or(AuthError::Missing)?;
     if token.len() > TOKEN_BYTES_MAX { Err(AuthError::Unknown) } else { Ok(token) }
 }
 
@@ -120,6 +114,7 @@ fn find(bearers: &[Bearer], digest: &Digest) -> Option<Bearer> {
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
+    use axum::http::header::AUTHORIZATION;
 
     use super::*;
 
