@@ -337,6 +337,31 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// The first stamp of a stream, with where the epoch before ended.
+    pub fn opened(
+        stream: StreamId,
+        context: Arc<Context>,
+        previous: Option<Previous>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            stream,
+            seq: 0,
+            kind: Kind::Opened,
+            context,
+            path: None,
+            from: None,
+            digest: None,
+            prev: None,
+            size: None,
+            mode: None,
+            mtime: None,
+            seen: now,
+            stamped: now,
+            detail: Detail { previous, ..Detail::default() },
+        }
+    }
+
     /// The path as text: by it receivers know the content.
     pub fn place(&self) -> Option<Cow<'_, str>> {
         let own = self.path.as_ref().map(RepoPath::to_lossy);

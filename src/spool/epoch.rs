@@ -16,7 +16,7 @@ use super::track::write;
 use super::writer::Session;
 use super::{Spool, content, context};
 use crate::model::path::RepoPath;
-use crate::model::stamp::{Detail, Kind, Previous, Stamp};
+use crate::model::stamp::{Kind, Previous, Stamp};
 use crate::model::stream::StreamId;
 
 /// Stamps that are held in memory at a time while a tail is appended again.
@@ -89,22 +89,7 @@ impl Session<'_> {
         let mut head = stream::create(self.conn, repo, epoch, &self.settings.origin, context, now)
             .map_err(blame.on("open a stream"))?;
         let rendered = context::load(self.conn, context, &blame)?;
-        let stamp = Stamp {
-            stream: head.id,
-            seq: 0,
-            kind: Kind::Opened,
-            context: rendered.context().clone(),
-            path: None,
-            from: None,
-            digest: None,
-            prev: None,
-            size: None,
-            mode: None,
-            mtime: None,
-            seen: now,
-            stamped: now,
-            detail: Detail { previous, ..Detail::default() },
-        };
+        let stamp = Stamp::opened(head.id, rendered.context().clone(), previous, now);
         write(&mut self.statements, &mut head, stamp, context, &rendered, Links::default())
             .map_err(blame.on("append a stamp"))?;
         self.appended += 1;

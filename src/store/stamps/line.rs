@@ -15,7 +15,7 @@ use super::reads::{BY_ID, to_rows};
 use crate::model::body::{Rendered, seal};
 use crate::model::content::{Order, Row};
 use crate::model::digest::hex;
-use crate::model::stamp::{Agent, Context, Detail, Kind, Previous, Sealed, Stamp};
+use crate::model::stamp::{Agent, Context, Previous, Sealed, Stamp};
 use crate::model::stream::{Leaf, StreamId};
 use crate::runtime::time::Timestamp;
 use crate::store::Session;
@@ -193,22 +193,8 @@ fn opening(config: &Config, previous: Option<Tail>) -> Sealed {
         size: tail.size,
         leaf: tail.leaf.map(|leaf| hex(leaf.as_bytes())),
     });
-    let stamp = Stamp {
-        stream: StreamId::from_uuid(Uuid::now_v7()),
-        seq: 0,
-        kind: Kind::Opened,
-        context: Arc::clone(&context),
-        path: None,
-        from: None,
-        digest: None,
-        prev: None,
-        size: None,
-        mode: None,
-        mtime: None,
-        seen: now,
-        stamped: now,
-        detail: Detail { previous, ..Detail::default() },
-    };
+    let stream = StreamId::from_uuid(Uuid::now_v7());
+    let stamp = Stamp::opened(stream, Arc::clone(&context), previous, now);
     seal(stamp, &Rendered::new(context))
 }
 
