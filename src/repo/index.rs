@@ -4,6 +4,7 @@
 //! read; malformed ones give an error and never a part of the paths. The checksum at the end is
 //! not verified (git itself may leave it out); the structure is, down to the last byte.
 
+use crate::model::digest::hex;
 use crate::watch::filter::Tracked;
 
 /// Larger indexes are not read: at 100 bytes an entry this is some two million files.
@@ -118,14 +119,6 @@ fn take_offset(rest: &mut &[u8]) -> Option<usize> {
         }
         value = value.checked_add(1)?;
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes any text");
-        text
-    })
 }
 
 #[cfg(test)]
