@@ -9,19 +9,9 @@ use stampd::sink::postgres::Postgres;
 use crate::conformance::kafka_config;
 use crate::support::bridge::Server;
 use crate::support::kafka::Topic;
-use crate::support::record::{Record, config, entry, stamp};
+use crate::support::record::{config, entry, stamp};
 use crate::support::wait::wait_for_async;
-use crate::sync::desk::Desk;
-
-/// Demands that the record has exactly what the spool has.
-async fn equal(desk: &Desk, record: &Record) {
-    for (stream, size) in desk.streams() {
-        let rows = format!("SELECT count(*) FROM stamp_events WHERE stream_id = '{stream}'");
-        let held = format!("SELECT size FROM streams WHERE stream_id = '{stream}'");
-        assert_eq!(record.count(&rows).await, size as i64, "rows of {stream}");
-        assert_eq!(record.count(&held).await, size as i64, "size of {stream}");
-    }
-}
+use crate::sync::desk::{Desk, equal};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn by_three_roads_at_once_each_stamp_is_one_row_and_one_event() {

@@ -9,7 +9,7 @@ use stampd::store::migrate;
 use crate::support::postgres::{Address, Database};
 use crate::support::record::{Record, config, entry, session, stamp};
 use crate::support::wait::wait_for_async;
-use crate::sync::desk::Desk;
+use crate::sync::desk::{Desk, equal};
 
 fn sink(address: &Address) -> Postgres {
     Postgres::new(&config(address)).expect("the config is good")
@@ -20,16 +20,6 @@ async fn take(address: &Address, batch: &Batch) {
     let mut other = sink(address);
     other.probe().await.expect("the record is there");
     other.deliver(batch).await.expect("it is taken");
-}
-
-/// Demands that the record has exactly what the spool has.
-async fn equal(desk: &Desk, record: &Record) {
-    for (stream, size) in desk.streams() {
-        let rows = format!("SELECT count(*) FROM stamp_events WHERE stream_id = '{stream}'");
-        let held = format!("SELECT size FROM streams WHERE stream_id = '{stream}'");
-        assert_eq!(record.count(&rows).await, size as i64, "rows of {stream}");
-        assert_eq!(record.count(&held).await, size as i64, "size of {stream}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

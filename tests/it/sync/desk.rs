@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::spool::{Running, config, file, seed, seen, stat};
+use crate::support::record::Record;
 use crate::support::wait::{DEADLINE, wait_for_async};
 
 /// A spool of one repo.
@@ -144,5 +145,15 @@ impl Courier {
     pub async fn stop(self) {
         self.stop.cancel();
         self.task.await.expect("it does not panic").expect("the spool holds");
+    }
+}
+
+/// Demands that the record has exactly what the spool has.
+pub async fn equal(desk: &Desk, record: &Record) {
+    for (stream, size) in desk.streams() {
+        let rows = format!("SELECT count(*) FROM stamp_events WHERE stream_id = '{stream}'");
+        let held = format!("SELECT size FROM streams WHERE stream_id = '{stream}'");
+        assert_eq!(record.count(&rows).await, size as i64, "rows of {stream}");
+        assert_eq!(record.count(&held).await, size as i64, "size of {stream}");
     }
 }
