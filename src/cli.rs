@@ -12,6 +12,7 @@ mod explain;
 mod hash;
 mod log;
 pub mod migrate;
+mod netcheck;
 mod place;
 mod progress;
 mod rewrite;
@@ -73,6 +74,8 @@ enum Command {
     /// List, print or retry the stamps that a sink refused for good
     #[command(subcommand)]
     Dlq(dlq::Command),
+    /// Climb the ladder to Kafka, PostgreSQL or a bridge, and name the rung that fails
+    Netcheck(netcheck::Args),
     /// Accept what a repo's own .stampd.toml asks for
     Trust(trust::Args),
     /// Issue, list or revoke the tokens by which a bridge knows agents
@@ -111,6 +114,7 @@ impl Cli {
             Command::Stamp(args) => stamp::run(&shell, &args),
             Command::Validate(args) => validate::run(&shell, &args),
             Command::Dlq(command) => dlq::run(&shell, &command),
+            Command::Netcheck(args) => netcheck::run(&shell, &args),
             Command::Trust(args) => trust::run(&shell, &args),
             Command::Token(command) => token::run(&shell, &command),
             Command::Config(command) => config::run(&shell, &command),

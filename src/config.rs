@@ -5,6 +5,7 @@
 //! problems are told at once with their place, every value's origin is known, and no secret is ever
 //! shown.
 
+mod adapter;
 mod api;
 mod example;
 mod keys;
@@ -65,6 +66,9 @@ pub enum Role {
     /// The bridge: it also listens to the variables of the services that it stands in for, always has
     /// the API, and keeps nothing on its own disk.
     Bridge,
+    /// The adapter and the tools around it: it listens to those variables too, and keeps nothing on
+    /// its own disk either.
+    Adapter,
 }
 
 /// A whole config, checked.
@@ -94,6 +98,8 @@ pub struct Config {
     pub publish_wait: Duration,
     /// The road to a bridge, if there is one and it is switched on.
     pub bridge: Option<bridge::Config>,
+    /// The adapter, if there are roads to read from and to write to.
+    pub adapter: Option<crate::adapter::Config>,
     /// Logging's.
     pub telemetry: telemetry::Config,
     settings: Settings,
@@ -125,10 +131,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
     settings.apply_environment(environment);
     settings.apply_flags(&flag_values(flags), environment);
     apply_repos(&mut settings, flags, environment);
-    if flags.role == Role::Bridge {
-        seed::apply(&mut settings, environment);
-        settings.table_mut("api").open();
-    }
+    seed::apply(&mut settings, flags.role, environment);
     derive_directories(&mut settings, flags.role, environment)?;
     settings.check_required();
     let mut problems = std::mem::take(&mut settings.problems);
@@ -138,6 +141,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
     problems.extend(road(&settings, "kafka").into_iter().flat_map(roads::check_kafka));
     problems.extend(road(&settings, "api").into_iter().flat_map(api::check));
     problems.extend(road(&settings, "bridge").into_iter().flat_map(roads::check_bridge));
+    problems.extend(adapter::check(&settings, flags.role));
     if !problems.is_empty() {
         problems.sort_by(|one, other| one.origin.cmp(&other.origin));
         return Err(ConfigError::Wrong(problems));
@@ -155,6 +159,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
         api_token: road(&settings, "api").and_then(api::token),
         publish_wait: settings.table("kafka").duration("publish_wait"),
         bridge: road(&settings, "bridge").map(roads::bridge),
+        adapter: adapter::adapter(&settings),
         telemetry: telemetry(&settings),
         settings,
     })
@@ -213,7 +218,9 @@ fn derive_directories(
         let (path, origin) = match (environment.state_dir(), role) {
             (Ok(found), _) => found,
             // A server without a home is usual, and it writes nothing there.
-            (Err(_), Role::Bridge) => (PathBuf::from("/var/lib/stampd"), Origin::Default),
+            (Err(_), Role::Bridge | Role::Adapter) => {
+                (PathBuf::from("/var/lib/stampd"), Origin::Default)
+            }
             (Err(error), Role::Agent) => return Err(error),
         };
         agent.derive("state_dir", Value::Path(path), origin);
@@ -425,6 +432,7 @@ mod tests {
         check(roads::kafka(kafka), kafka::Config::default());
         check(telemetry(&settings), telemetry::Config::default());
         check(api::listener(settings.table("api")), http::Config::default());
+        check(adapter::reading(settings.table("adapter")), crate::adapter::Reading::default());
         let of_stage = spool::Config::default();
         let from_table = spool_keys(&settings, of_stage.state_dir.clone());
         check(from_table, of_stage);

@@ -15,7 +15,7 @@ mod courier;
 mod handle;
 mod network;
 pub mod plan;
-mod probe;
+pub mod probe;
 pub mod reach;
 
 use std::time::Duration;

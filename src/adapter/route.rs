@@ -116,6 +116,21 @@ impl Topics {
         }
     }
 
+    /// The topics of the installation that this one belongs to, in the longer spelling.
+    pub fn beside(topic: &str) -> Option<Self> {
+        let mut words = topic.split('.');
+        let (environment, tenant) = (words.next()?, words.next()?);
+        let (context, kind) = (words.next()?, words.next()?);
+        let legal = kind == "evt" && ![environment, tenant, context].contains(&"");
+        legal.then(|| Self::new(environment, tenant, context))
+    }
+
+    /// The name of one topic, in the longer spelling.
+    pub fn name(&self, slug: &str) -> String {
+        let Self { environment, tenant, context } = self;
+        format!("{environment}.{tenant}.{context}.evt.{slug}.v1")
+    }
+
     /// What a topic carries; none for a topic that is not ours to read.
     pub fn slug(&self, topic: &str) -> Option<Slug> {
         let rest = topic.strip_prefix(&self.environment)?.strip_prefix('.')?;

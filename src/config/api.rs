@@ -15,18 +15,23 @@ const RATE_BEYOND_LOOPBACK: u64 = 10_000;
 pub(super) fn listener(table: &Table) -> http::Config {
     let of_stage = http::Config::default();
     let listen = table.text("listen").expect("keys.rs gives it a default");
-    let mut hosts = of_stage.hosts;
-    hosts.extend(named_host(listen));
-    hosts.extend(table.texts("hosts"));
-    hosts.dedup();
     http::Config {
         listen: listen.to_owned(),
-        hosts,
+        hosts: hosts(table),
         origins: table.texts("origins"),
         connections_max: table.count("connections_max") as usize,
         rate: rate(table, listen),
         ..of_stage
     }
+}
+
+/// The names that what a section listens for may be called by.
+pub(super) fn hosts(table: &Table) -> Vec<String> {
+    let mut hosts = http::Config::default().hosts;
+    hosts.extend(table.text("listen").and_then(named_host));
+    hosts.extend(table.texts("hosts"));
+    hosts.dedup();
+    hosts
 }
 
 /// The token, where one is asked for.
@@ -93,14 +98,14 @@ fn named_host(listen: &str) -> Option<String> {
     (!is_wildcard && !is_usual).then(|| host.to_owned())
 }
 
-fn split(listen: &str) -> Option<(&str, u16)> {
+pub(super) fn split(listen: &str) -> Option<(&str, u16)> {
     let (host, port) = listen.rsplit_once(':')?;
     let port = port.parse().ok()?;
     let is_plain = !host.contains(':') || unbracketed(host) != host;
     (!host.is_empty() && is_plain).then_some((host, port))
 }
 
-fn is_host(host: &str) -> bool {
+pub(super) fn is_host(host: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
     !host.is_empty() && host.bytes().all(legal)
 }

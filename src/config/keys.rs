@@ -4,6 +4,9 @@
 //! come from here, so they cannot disagree. That the defaults are those of the stages is held by
 //! tests.
 
+mod roads;
+
+use self::roads::{ADAPTER, API, BRIDGE, KAFKA, POSTGRES};
 use super::value::Kind;
 
 /// A section of the file.
@@ -100,16 +103,17 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "postgres",
-        roles: "run, bridge, migrate",
-        doc: "A PostgreSQL database: where the agent delivers to, and what the bridge keeps its \
-              record in. The section's presence switches it on.",
+        roles: "run, bridge, adapter, migrate, netcheck",
+        doc: "A PostgreSQL database: where the agent delivers to, and what bridge and adapter keep \
+              their record in. The section's presence switches it on.",
         form: Form::Road,
         keys: POSTGRES,
     },
     Section {
         name: "kafka",
-        roles: "run, bridge",
-        doc: "An Apache Kafka cluster for the events. The section's presence switches it on.",
+        roles: "run, bridge, adapter, netcheck",
+        doc: "An Apache Kafka cluster: where events go, and what the adapter reads. The section's \
+              presence switches it on.",
         form: Form::Road,
         keys: KAFKA,
     },
@@ -129,8 +133,15 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: BRIDGE,
     },
     Section {
+        name: "adapter",
+        roles: "adapter, dlq --adapter",
+        doc: "The adapter, which reads [kafka] and writes into [postgres].",
+        form: Form::Plain,
+        keys: ADAPTER,
+    },
+    Section {
         name: "telemetry",
-        roles: "run, bridge",
+        roles: "run, bridge, adapter",
         doc: "Logs go to stderr, and to daily files if you like.",
         form: Form::Plain,
         keys: TELEMETRY,
@@ -256,166 +267,6 @@ const SPOOL: &[Key] = &[
 const SYNC: &[Key] = &[
     key("backoff_first", Kind::Duration, Is("1s"), "The first wait after a failure, at most."),
     key("backoff_max", Kind::Duration, Is("5min"), "The longest wait between attempts."),
-];
-
-/// Of every road.
-const ENABLED: Key =
-    key("enabled", Kind::Switch, Is("true"), "false switches the road off and keeps the section.");
-
-/// Of every road that may speak TLS.
-const CA_FILE: Key = key(
-    "ca_file",
-    Kind::Path,
-    Unset { example: "/etc/stampd/ca.pem" },
-    "Authorities in PEM. Without it: the machine's.",
-);
-
-const POSTGRES: &[Key] = &[
-    ENABLED,
-    key(
-        "url",
-        Kind::Url,
-        Required { example: "postgres://stampd@db.example:5432/stamps?sslmode=verify-full" },
-        "Where, and as whom; no password here. sslmode is disable, require, verify-ca or verify-full. \
-         Without it: disable on loopback, verify-full elsewhere.",
-    ),
-    key(
-        "password",
-        Kind::Secret,
-        Unset { example: "credential:pg.password" },
-        "credential, file or env.",
-    ),
-    CA_FILE,
-    key(
-        "allow_insecure",
-        Kind::Switch,
-        Is("false"),
-        "Speak without TLS to a server that is not on loopback.",
-    ),
-];
-
-const KAFKA: &[Key] = &[
-    ENABLED,
-    key(
-        "brokers",
-        Kind::Texts,
-        Required { example: "kafka.example:9093" },
-        "Where to begin; the cluster names the rest.",
-    ),
-    key(
-        "topic",
-        Kind::Text,
-        Is("dev.omninode_bridge.onex.evt.metadata-stamp-created.v1"),
-        "The topic: {env}.{tenant}.{context}.evt.metadata-stamp-created.v1. What it refuses for \
-         good stays in the spool (stampd dlq); its leaf goes to the topic as withheld.",
-    ),
-    key(
-        "security",
-        Kind::Choice(&["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]),
-        Unset { example: "sasl_ssl" },
-        "plaintext, ssl, sasl_plaintext or sasl_ssl. Without it: plaintext on loopback, ssl \
-         elsewhere.",
-    ),
-    key(
-        "mechanism",
-        Kind::Choice(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
-        Is("SCRAM-SHA-512"),
-        "How sasl proves who we are: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.",
-    ),
-    key("username", Kind::Text, Unset { example: "stampd" }, "As whom, with sasl."),
-    key(
-        "password",
-        Kind::Secret,
-        Unset { example: "credential:kafka.password" },
-        "credential, file or env.",
-    ),
-    CA_FILE,
-    key(
-        "allow_insecure",
-        Kind::Switch,
-        Is("false"),
-        "Speak without TLS to brokers that are not on loopback.",
-    ),
-    key(
-        "publish_wait",
-        Kind::Duration,
-        Is("25ms"),
-        "For the bridge: how long a reply waits for its event's delivery report, to say \
-         kafka_event_published; \"0ms\" never waits and says false.",
-    ),
-];
-
-const API: &[Key] = &[
-    ENABLED,
-    key("listen", Kind::Text, Is("127.0.0.1:8057"), "Where to listen: host:port."),
-    key(
-        "hosts",
-        Kind::Texts,
-        Unset { example: "bridge.example, bridge.example:8057" },
-        "Names that clients may call it by, beside those of loopback and the address it listens on: \
-         name for any port, name:port for one. A request for another name is refused, since any page \
-         in a browser could have sent it.",
-    ),
-    key(
-        "origins",
-        Kind::Texts,
-        Unset { example: "https://board.example" },
-        "Origins whose pages may call it, beside its own.",
-    ),
-    key(
-        "auth",
-        Kind::Choice(&["none", "token"]),
-        Is("none"),
-        "none lets everybody stamp who reaches it; token asks for `Authorization: Bearer`. none is \
-         refused where it listens beyond loopback.",
-    ),
-    key(
-        "token",
-        Kind::Secret,
-        Unset { example: "credential:api.token" },
-        "With auth = \"token\": credential, file or env.",
-    ),
-    key(
-        "allow_insecure",
-        Kind::Switch,
-        Is("false"),
-        "Listen beyond loopback with auth = \"none\", for old clients in containers.",
-    ),
-    key(
-        "rate",
-        Kind::Count(0, 1_000_000),
-        Unset { example: "10000" },
-        "Requests a second per peer; 0 is no limit. Without it: none on loopback, 10000 beyond.",
-    ),
-    key(
-        "connections_max",
-        Kind::Count(1, 65_536),
-        Is("1024"),
-        "Connections served at once; more wait until one ends.",
-    ),
-];
-
-const BRIDGE: &[Key] = &[
-    ENABLED,
-    key(
-        "url",
-        Kind::Url,
-        Required { example: "https://bridge.example" },
-        "Where; no token here. What redirects is not followed.",
-    ),
-    key(
-        "token",
-        Kind::Secret,
-        Required { example: "credential:bridge.token" },
-        "credential, file or env: what `stampd token new` printed on the bridge's side.",
-    ),
-    CA_FILE,
-    key(
-        "allow_insecure",
-        Kind::Switch,
-        Is("false"),
-        "Speak plain http to a bridge that is not on loopback.",
-    ),
 ];
 
 const TELEMETRY: &[Key] = &[

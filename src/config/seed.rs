@@ -1,4 +1,4 @@
-//! The variables of the services that the bridge stands in for, so that their deployments need not be
+//! The variables of the services that bridge and adapter stand in for, so that their deployments need not be
 //! written anew.
 //!
 //! They stand in only where nobody said otherwise: a file, a `STAMPD_` variable or a flag is about
@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 
+use super::Role;
 use super::layer::Settings;
 use super::load::Environment;
 use super::problem::Origin;
@@ -15,11 +16,19 @@ use crate::model::envelope::topic_name;
 const POSTGRES: [&str; 5] =
     ["POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DATABASE", "POSTGRES_USER", "POSTGRES_PASSWORD"];
 
-/// Lets the variables stand in for what was not set.
-pub(super) fn apply(settings: &mut Settings, environment: &Environment) {
+/// Lets the variables stand in for what was not set. An agent does not listen to them.
+pub(super) fn apply(settings: &mut Settings, role: Role, environment: &Environment) {
+    if role == Role::Agent {
+        return;
+    }
     postgres(settings, environment);
     kafka(settings, environment);
-    api(settings, environment);
+    if role == Role::Adapter {
+        listener(settings, environment, "adapter", ("DATABASE_ADAPTER_PORT", "8070"));
+    } else {
+        listener(settings, environment, "api", ("SERVICE_PORT", "8057"));
+        settings.table_mut("api").open();
+    }
 }
 
 fn postgres(settings: &mut Settings, environment: &Environment) {
@@ -74,15 +83,21 @@ fn kafka(settings: &mut Settings, environment: &Environment) {
     }
 }
 
-fn api(settings: &mut Settings, environment: &Environment) {
-    let (host, port) = (environment.get("SERVICE_HOST"), environment.get("SERVICE_PORT"));
-    let name = if port.is_some() { "SERVICE_PORT" } else { "SERVICE_HOST" };
-    let is_default = settings.table("api").origin("listen") == Origin::Default;
+/// Where the role listens: at the host of all the services, and at its own port.
+fn listener(
+    settings: &mut Settings,
+    environment: &Environment,
+    section: &str,
+    (port_name, usual_port): (&str, &str),
+) {
+    let (host, port) = (environment.get("SERVICE_HOST"), environment.get(port_name));
+    let name = if port.is_some() { port_name } else { "SERVICE_HOST" };
+    let is_default = settings.table(section).origin("listen") == Origin::Default;
     if is_default && (host.is_some() || port.is_some()) {
         let host = host.unwrap_or("127.0.0.1");
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        let listen = format!("{host}:{}", port.unwrap_or("8057"));
-        stand_in(settings, environment, name, ("api", "listen"), &listen);
+        let listen = format!("{host}:{}", port.unwrap_or(usual_port));
+        stand_in(settings, environment, name, (section, "listen"), &listen);
     }
 }
 

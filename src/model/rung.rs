@@ -13,10 +13,55 @@ pub enum Height {
     Tcp,
     /// No trust was established.
     Tls,
+    /// It does not speak as we do.
+    Version,
+    /// It does not believe who we are.
+    Login,
     /// It is not who it was at first contact, or does not say who it is.
     Identity,
+    /// It says to go on at an address that cannot be reached from here.
+    Listener,
     /// It is there and will not take stamps.
     Application,
+}
+
+impl Height {
+    /// The word for it in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Dns => "dns",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Version => "version",
+            Self::Login => "login",
+            Self::Identity => "identity",
+            Self::Listener => "listener",
+            Self::Application => "application",
+        }
+    }
+}
+
+/// A rung that was climbed: what was found on it, or why it does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Which one.
+    pub height: Height,
+    /// What a person may want to know of it.
+    pub found: Result<String, Rung>,
+}
+
+impl Step {
+    /// A rung that holds.
+    pub fn holds(height: Height, found: impl Into<String>) -> Self {
+        Self { height, found: Ok(found.into()) }
+    }
+}
+
+impl From<Rung> for Step {
+    fn from(rung: Rung) -> Self {
+        Self { height: rung.height, found: Err(rung) }
+    }
 }
 
 /// The rung of the probe ladder that failed, as the text a person reads.

@@ -9,15 +9,19 @@
 
 mod client;
 mod fault;
+mod inspect;
 mod producer;
 mod reports;
 mod settings;
+mod versions;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use self::client::{Client, Outcome, Records};
+pub use self::inspect::{Cluster, inspect};
+pub use self::settings::road;
 use super::{Delivery, Endpoint, Identity, Sink, SinkError, Tls};
 use crate::model::batch::Batch;
 use crate::model::class::Class;
@@ -100,6 +104,17 @@ pub enum Mechanism {
     ScramSha512,
 }
 
+/// The brokers of a config.
+pub fn brokers(config: &Config) -> Vec<Endpoint> {
+    endpoints(config, settings::tls(config).ok().flatten().as_ref())
+}
+
+fn endpoints(config: &Config, tls: Option<&Tls>) -> Vec<Endpoint> {
+    let endpoint = |(host, port)| Endpoint { host, port, tls: tls.cloned() };
+    let parsed = config.brokers.iter().filter_map(|broker| settings::host_port(broker));
+    parsed.map(endpoint).collect()
+}
+
 /// A topic on a cluster.
 pub struct Kafka {
     config: Config,
@@ -160,9 +175,7 @@ impl Sink for Kafka {
 
     fn endpoints(&self) -> Vec<Endpoint> {
         let tls = self.tls.get_or_init(|| settings::tls(&self.config).ok().flatten());
-        let endpoint = |(host, port)| Endpoint { host, port, tls: tls.clone() };
-        let parsed = self.config.brokers.iter().filter_map(|broker| settings::host_port(broker));
-        parsed.map(endpoint).collect()
+        endpoints(&self.config, tls.as_ref())
     }
 
     async fn probe(&mut self) -> Result<Identity, Rung> {

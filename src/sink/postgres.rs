@@ -126,7 +126,11 @@ fn accept(survey: &Survey, login: &str) -> Result<Identity, Rung> {
 
 /// The rung on which an attempt to connect failed.
 fn rung(error: &StoreError, login: &str) -> Rung {
-    let height = if error.is_tls() { Height::Tls } else { Height::Application };
+    let height = match error.code() {
+        _ if error.is_tls() => Height::Tls,
+        "28P01" | "28000" => Height::Login,
+        _ => Height::Application,
+    };
     let class = match error.class() {
         Class::Retry | Class::RetrySmaller => Class::Retry,
         Class::Park | Class::Reject | Class::Fork => Class::Park,

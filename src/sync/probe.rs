@@ -13,7 +13,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use crate::model::rung::{Height, Rung};
+use crate::model::rung::{Height, Rung, Step};
 use crate::sink::{Endpoint, Tls};
 
 /// How long a rung may take. SYN is sent at 0, 1 and 3 s, so 3 s see two repetitions through.
@@ -23,10 +23,10 @@ const RUNG_TIMEOUT: Duration = Duration::from_secs(3);
 const ANYWHERE: [&str; 2] = ["192.0.2.1:9", "[2001:db8::1]:9"];
 
 /// Climbs to the first endpoint that holds. When none does, the highest rung that failed is told.
-pub(super) async fn climb(endpoints: &[Endpoint]) -> Result<(), Rung> {
+pub async fn climb(endpoints: &[Endpoint]) -> Result<(), Rung> {
     let mut highest: Option<Rung> = None;
     for endpoint in endpoints {
-        match climb_to(endpoint).await {
+        match climb_to(endpoint, &mut Vec::new()).await {
             Ok(()) => return Ok(()),
             Err(rung) if highest.as_ref().is_none_or(|other| other.height < rung.height) => {
                 highest = Some(rung);
@@ -37,13 +37,26 @@ pub(super) async fn climb(endpoints: &[Endpoint]) -> Result<(), Rung> {
     highest.map_or(Ok(()), Err)
 }
 
-async fn climb_to(endpoint: &Endpoint) -> Result<(), Rung> {
-    let addresses = resolve(endpoint).await?;
-    let stream = connect(endpoint, &addresses).await?;
-    match &endpoint.tls {
-        None => Ok(()),
-        Some(tls) => shake_hands(endpoint, stream, tls).await,
+/// Climbs to one endpoint and tells every rung, up to the one that does not hold.
+pub async fn steps(endpoint: &Endpoint) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if let Err(rung) = climb_to(endpoint, &mut steps).await {
+        steps.push(rung.into());
     }
+    steps
+}
+
+async fn climb_to(endpoint: &Endpoint, steps: &mut Vec<Step>) -> Result<(), Rung> {
+    let addresses = resolve(endpoint).await?;
+    let ips: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    steps.push(Step::holds(Height::Dns, ips.join(", ")));
+    let stream = connect(endpoint, &addresses).await?;
+    steps.push(Step::holds(Height::Tcp, format!("{endpoint} accepts connections")));
+    if let Some(tls) = &endpoint.tls {
+        shake_hands(endpoint, stream, tls).await?;
+        steps.push(Step::holds(Height::Tls, format!("the certificate is {}'s", endpoint.host)));
+    }
+    Ok(())
 }
 
 async fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, Rung> {

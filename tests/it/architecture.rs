@@ -31,6 +31,7 @@ const FLOORS: &[(&str, Floor)] = &[
     ("agent", Role),
     ("bridge", Role),
     ("adapter", Role),
+    ("adapter::breaker", Policy),
     ("adapter::route", Policy),
     ("adapter::decode", Policy),
     ("watch", Edge),

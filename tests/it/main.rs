@@ -23,6 +23,7 @@ mod http;
 mod ignore;
 mod ingest;
 mod migrate;
+mod netcheck;
 mod onex_text;
 mod outbox;
 mod postgres;

@@ -16,12 +16,9 @@ use crate::sink::Tls;
 
 /// The settings of a producer that neither loses, doubles nor reorders within its own life.
 pub(super) fn client(config: &Config) -> Result<ClientConfig, Rung> {
-    refuse_open_road(config)?;
-    let mut settings = ClientConfig::new();
+    let mut settings = road(config)?;
     let linger_ms = config.linger.as_secs_f64() * 1_000.0;
     settings
-        .set("bootstrap.servers", config.brokers.join(","))
-        .set("client.id", "stampd")
         .set("enable.idempotence", "true")
         .set("acks", "all")
         // A record that times out here would leave a gap that the ones behind it jump over.
@@ -29,7 +26,17 @@ pub(super) fn client(config: &Config) -> Result<ClientConfig, Rung> {
         .set("compression.type", "zstd")
         .set("compression.level", "1")
         .set("linger.ms", linger_ms.to_string())
-        .set("queue.buffering.max.messages", config.in_flight_max.to_string())
+        .set("queue.buffering.max.messages", config.in_flight_max.to_string());
+    Ok(settings)
+}
+
+/// The settings that any client on this road begins with: addresses, trust, proof of who we are.
+pub fn road(config: &Config) -> Result<ClientConfig, Rung> {
+    refuse_open_road(config)?;
+    let mut settings = ClientConfig::new();
+    settings
+        .set("bootstrap.servers", config.brokers.join(","))
+        .set("client.id", "stampd")
         .set("socket.keepalive.enable", "true")
         .set("reconnect.backoff.max.ms", "2000")
         .set("security.protocol", protocol(config.security));
@@ -114,11 +121,11 @@ pub(super) fn host_port(broker: &str) -> Option<(String, u16)> {
 }
 
 impl Security {
-    const fn has_tls(self) -> bool {
+    pub(super) const fn has_tls(self) -> bool {
         matches!(self, Self::Ssl | Self::SaslSsl)
     }
 
-    const fn has_sasl(self) -> bool {
+    pub(super) const fn has_sasl(self) -> bool {
         matches!(self, Self::SaslPlaintext | Self::SaslSsl)
     }
 }

@@ -10,11 +10,14 @@ use rdkafka::ClientConfig;
 use tempfile::TempDir;
 
 use super::proxy::{Proxy, Road};
-use super::wait::wait_until;
+use super::wait::{wait_for_async, wait_until};
 
 /// The broker. Dropping it kills it.
 pub struct Broker {
     pub proxy: Proxy,
+    own: SocketAddr,
+    /// The address that it tells its clients.
+    told: SocketAddr,
     process: Option<Child>,
     dir: TempDir,
 }
@@ -32,7 +35,8 @@ impl Broker {
         let args = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c"];
         let formatted = java(dir.path(), &args).status().expect("java starts");
         assert!(formatted.success(), "the storage is formatted");
-        let mut broker = Self { proxy, process: None, dir };
+        let told = proxy.address();
+        let mut broker = Self { proxy, own, told, process: None, dir };
         broker.restart();
         broker
     }
@@ -60,6 +64,17 @@ impl Broker {
     /// `host:port`, through the proxy.
     pub fn address(&self) -> String {
         self.proxy.address().to_string()
+    }
+
+    /// Moves it behind another address, by which it does not know itself: the one that it tells its
+    /// clients leads nowhere from now on.
+    pub async fn move_away(&mut self) {
+        self.proxy = Proxy::to(self.own, Road::Open).await;
+        let told = self.told;
+        wait_for_async("the old address is closed", async || {
+            tokio::net::TcpStream::connect(told).await.is_err().then_some(())
+        })
+        .await;
     }
 
     /// A client config that leads there.
