@@ -40,7 +40,7 @@ pub use self::cursor::Cursor;
 pub use self::dead::{DeadLetter, DeadStamp};
 pub use self::error::SpoolError;
 pub use self::history::{All, Interval};
-pub use self::index::{Known, Look};
+pub use self::index::{Glance, Known, Look};
 pub use self::queue::Receipt;
 pub use self::reader::{Reader, RepoInfo, StreamHead, Totals, open_read_only};
 pub use self::repo::{Appended, Repo, RepoId, RepoSpec};

@@ -16,6 +16,23 @@ use base64::engine::general_purpose::STANDARD;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RepoPath(Arc<[u8]>);
 
+/// Makes the paths of one directory's entries without an allocation for each.
+#[derive(Debug)]
+pub struct Below {
+    bytes: Vec<u8>,
+    /// Bytes before the name.
+    above: usize,
+}
+
+impl Below {
+    /// The bytes of the path of `name`, one component as the kernel listed it.
+    pub fn join(&mut self, name: &[u8]) -> &[u8] {
+        self.bytes.truncate(self.above);
+        self.bytes.extend_from_slice(name);
+        &self.bytes
+    }
+}
+
 impl RepoPath {
     /// The root.
     pub fn root() -> Self {
@@ -34,14 +51,19 @@ impl RepoPath {
     /// The path of `name` below this one. `name` is one component as the kernel listed it.
     pub fn join(&self, name: &[u8]) -> Self {
         debug_assert!(!name.is_empty() && !name.contains(&b'/'), "a listed name is one component");
-        if self.is_root() {
-            return Self(Arc::from(name));
-        }
-        let mut bytes = Vec::with_capacity(self.0.len() + 1 + name.len());
+        Self(Arc::from(self.below().join(name)))
+    }
+
+    /// For the bytes of many paths below this one, in one buffer.
+    pub fn below(&self) -> Below {
+        /// Most names fit.
+        const NAME_BYTES: usize = 48;
+        let mut bytes = Vec::with_capacity(self.0.len() + 1 + NAME_BYTES);
         bytes.extend_from_slice(&self.0);
-        bytes.push(b'/');
-        bytes.extend_from_slice(name);
-        Self(Arc::from(bytes))
+        if !self.is_root() {
+            bytes.push(b'/');
+        }
+        Below { above: bytes.len(), bytes }
     }
 
     /// The bytes.

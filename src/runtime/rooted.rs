@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-pub use self::list::{DirEntry, list};
+pub use self::list::{DirEntry, Listing, list};
 pub use self::stat::{FileKind, Stat, is_local, stat_at, stat_fd};
 
 use self::resolve::{Way, check_name, check_path};
@@ -315,12 +315,12 @@ mod tests {
             let names = |path: &[u8]| -> Vec<_> {
                 let dir = root.open_dir(path).unwrap();
                 let mut names: Vec<_> =
-                    list(dir.as_fd()).unwrap().into_iter().map(|entry| entry.name).collect();
+                    list(dir.as_fd()).unwrap().iter().map(|entry| entry.name.to_vec()).collect();
                 names.sort();
                 names
             };
-            assert_eq!(names(b""), [Box::from(*b"a")]);
-            assert_eq!(names(b"a"), [Box::from(&b"b"[..]), Box::from(&b"link"[..])]);
+            assert_eq!(names(b""), [b"a".to_vec()]);
+            assert_eq!(names(b"a"), [b"b".to_vec(), b"link".to_vec()]);
         });
     }
 

@@ -12,17 +12,21 @@ use rustc_hash::FxHashSet;
 
 use crate::model::path::RepoPath;
 use crate::repo::policy::INCLUDE_DIRS_MAX;
-use crate::runtime::rooted::{self, DirEntry, FileKind, Root, Stat};
+use crate::runtime::rooted::{self, FileKind, Listing, Root, Stat};
 use crate::spool::{self, Known};
 use crate::watch::filter::{self, DirFilter, DirRules, Filter, RULE_FILE_BYTES_MAX, Verdict};
 
-/// Directories that are open at once, each a descriptor. Few, so that the walk keeps close to path
-/// order: the index is a tree in path order, and a page of it is then changed once, not over and
-/// over (a first scan wrote four times as much with 256).
+/// Directories that are looked at before their children come into the frontier. Few, so that the
+/// walk keeps close to path order: the index is a tree in path order, and a page of it is then
+/// changed once, not over and over (a first scan wrote four times as much with 256).
 const DIRS_AT_ONCE: usize = 32;
 
-/// As many while nothing differs: then order is nothing, and each few costs a hand-over.
-const DIRS_AT_ONCE_QUIET: usize = 256;
+/// As many while nothing differs: then order is nothing, and each few costs a wait for the last.
+const DIRS_AT_ONCE_QUIET: usize = 512;
+
+/// Directories that one thread holds open at a time, each a descriptor; mostly siblings, and what is
+/// armed together shares the check of their parent.
+const HANDFUL_MAX: usize = 16;
 
 /// One step ends at so many directories or differences, whichever comes first.
 const DIRS_PER_STEP: usize = 1_024;
@@ -91,22 +95,20 @@ pub struct Step {
     pub nested: Vec<RepoPath>,
 }
 
-/// A directory between being opened and being compared.
-struct Opened {
-    view: DirFilter,
-    fd: OwnedFd,
-}
-
-struct Listed {
+struct Listed<'a> {
     /// With the rule files of the directory as they were just read.
     view: DirFilter,
-    fd: OwnedFd,
-    entries: Vec<DirEntry>,
+    fd: &'a OwnedFd,
+    listing: Listing,
     rules: DirRules,
 }
 
 /// What a directory turned out to be.
 enum Look {
+    /// There, but not to be opened or listed; or gone.
+    Unopened(io::Error),
+    /// On a file system that is left out.
+    Elsewhere,
     /// Another repository.
     Nested,
     /// One of ours, with its rules.
@@ -168,15 +170,18 @@ impl Walk {
         ground: &Ground<'_>,
         filter: &mut Filter,
         dirs_max: usize,
-        mut arm: impl FnMut(&[(&RepoPath, &OwnedFd)]),
+        arm: impl Fn(&[(&RepoPath, &OwnedFd)]) + Sync,
     ) -> Step {
+        if self.met.is_empty() && self.covers_everything() {
+            self.met.reserve(ground.known.len());
+        }
         let mut step = Step::default();
         let mut left = dirs_max.clamp(1, DIRS_PER_STEP);
         while left > 0 && !self.is_done() && step.differences.len() < DIFFERENCES_PER_STEP {
             let from = self.frontier.len().saturating_sub(left.min(self.dirs_at_once));
             let taken = self.frontier.split_off(from);
             left -= taken.len();
-            self.compare_few(ground, filter, taken, &mut arm, &mut step);
+            self.compare_few(ground, filter, &taken, &arm, &mut step);
         }
         step
     }
@@ -185,53 +190,32 @@ impl Walk {
         &mut self,
         ground: &Ground<'_>,
         filter: &mut Filter,
-        taken: Vec<DirFilter>,
-        arm: &mut impl FnMut(&[(&RepoPath, &OwnedFd)]),
+        taken: &[DirFilter],
+        arm: &(impl Fn(&[(&RepoPath, &OwnedFd)]) + Sync),
         step: &mut Step,
     ) {
-        let opened = self.open(ground, taken, step);
-        let targets: Vec<_> = opened.iter().map(|dir| (dir.view.dir(), &dir.fd)).collect();
-        arm(&targets);
-        let looks: Vec<(RepoPath, io::Result<Look>)> =
-            opened.into_par_iter().map(|dir| (dir.view.dir().clone(), look(ground, dir))).collect();
+        let hands = 4 * rayon::current_num_threads();
+        let handful = taken.len().div_ceil(hands).min(HANDFUL_MAX);
+        let looks: Vec<Vec<Look>> =
+            taken.par_chunks(handful).map(|dirs| look_at(ground, dirs, arm)).collect();
         let from = step.differences.len();
-        for (path, result) in looks {
-            match result {
-                Ok(Look::Nested) => {
+        for (view, look) in taken.iter().zip(looks.into_iter().flatten()) {
+            match look {
+                Look::Elsewhere => self.totals.excluded += 1,
+                Look::Nested => {
                     self.totals.excluded += 1;
-                    step.nested.push(path);
+                    step.nested.push(view.dir().clone());
                 }
-                Ok(Look::Compared { rules, compared }) => {
-                    filter.set_dir(&path, rules);
+                Look::Compared { rules, compared } => {
+                    filter.set_dir(view.dir(), rules);
                     self.take_in(compared, step);
                 }
-                Err(error) => self.note_unopened(&path, &error, step),
+                Look::Unopened(error) => self.note_unopened(view.dir(), &error, step),
             }
         }
         let found = &mut step.differences[from..];
         found.sort_unstable_by(|left, right| left.path.cmp(&right.path));
         self.dirs_at_once = if found.is_empty() { DIRS_AT_ONCE_QUIET } else { DIRS_AT_ONCE };
-    }
-
-    fn open(&mut self, ground: &Ground<'_>, taken: Vec<DirFilter>, step: &mut Step) -> Vec<Opened> {
-        let tried: Vec<(DirFilter, io::Result<(OwnedFd, Stat)>)> = taken
-            .into_par_iter()
-            .map(|view| {
-                let opened = open_with_stat(ground.root, view.dir());
-                (view, opened)
-            })
-            .collect();
-        let mut opened = Vec::with_capacity(tried.len());
-        for (view, result) in tried {
-            match result {
-                Ok((_, stat)) if ground.one_filesystem && stat.dev != ground.dev => {
-                    self.totals.excluded += 1;
-                }
-                Ok((fd, _)) => opened.push(Opened { view, fd }),
-                Err(error) => self.note_unopened(view.dir(), &error, step),
-            }
-        }
-        opened
     }
 
     /// A directory that went, or was swapped for something else, is its parent's next event; one
@@ -262,14 +246,36 @@ impl Walk {
     }
 }
 
-fn open_with_stat(root: &Root, path: &RepoPath) -> io::Result<(OwnedFd, Stat)> {
-    let fd = root.open_dir(path.as_bytes())?;
-    let stat = rooted::stat_fd(fd.as_fd())?;
-    Ok((fd, stat))
+/// Opens a few directories, has them armed and only then lists and compares each.
+fn look_at(
+    ground: &Ground<'_>,
+    dirs: &[DirFilter],
+    arm: &impl Fn(&[(&RepoPath, &OwnedFd)]),
+) -> Vec<Look> {
+    let opened: Vec<_> = dirs.iter().map(|view| open(ground, view.dir())).collect();
+    let targets: Vec<_> = dirs
+        .iter()
+        .zip(&opened)
+        .filter_map(|(view, fd)| Some((view.dir(), fd.as_ref().ok()?.as_ref()?)))
+        .collect();
+    arm(&targets);
+    let looks = dirs.iter().zip(opened).map(|(view, opened)| match opened {
+        Ok(Some(fd)) => look(ground, view, &fd).unwrap_or_else(Look::Unopened),
+        Ok(None) => Look::Elsewhere,
+        Err(error) => Look::Unopened(error),
+    });
+    looks.collect()
 }
 
-fn look(ground: &Ground<'_>, dir: Opened) -> io::Result<Look> {
-    let listed = list_with_rules(dir)?;
+/// Opens a directory; none when it lies on a file system that is left out.
+fn open(ground: &Ground<'_>, path: &RepoPath) -> io::Result<Option<OwnedFd>> {
+    let fd = ground.root.open_dir(path.as_bytes())?;
+    let elsewhere = ground.one_filesystem && rooted::stat_fd(fd.as_fd())?.dev != ground.dev;
+    Ok((!elsewhere).then_some(fd))
+}
+
+fn look(ground: &Ground<'_>, view: &DirFilter, fd: &OwnedFd) -> io::Result<Look> {
+    let listed = list_with_rules(view, fd)?;
     if !ground.nested && is_nested(&listed) {
         return Ok(Look::Nested);
     }
@@ -277,32 +283,33 @@ fn look(ground: &Ground<'_>, dir: Opened) -> io::Result<Look> {
     Ok(Look::Compared { rules: listed.rules, compared })
 }
 
-fn list_with_rules(dir: Opened) -> io::Result<Listed> {
-    let entries = rooted::list(dir.fd.as_fd())?;
+fn list_with_rules<'a>(view: &DirFilter, fd: &'a OwnedFd) -> io::Result<Listed<'a>> {
+    let listing = rooted::list(fd.as_fd())?;
     let mut files = Vec::new();
-    if dir.view.reads_rules() {
+    if view.reads_rules() {
         for name in filter::RULE_FILE_NAMES {
-            if entries.iter().any(|entry| *entry.name == *name) {
+            if listing.iter().any(|entry| entry.name == name) {
                 // A rule file that cannot be read excludes nothing: what it would hide is stamped.
-                let text = rooted::read_small_at(dir.fd.as_fd(), name, RULE_FILE_BYTES_MAX);
+                let text = rooted::read_small_at(fd.as_fd(), name, RULE_FILE_BYTES_MAX);
                 files.extend(text.ok().map(|text| (name, text)));
             }
         }
     }
     let files: Vec<(&[u8], &[u8])> = files.iter().map(|(name, text)| (*name, &text[..])).collect();
-    let rules = DirRules::parse(dir.view.dir(), &files);
-    Ok(Listed { view: dir.view.with_rules(rules.clone()), fd: dir.fd, entries, rules })
+    let rules = DirRules::parse(view.dir(), &files);
+    Ok(Listed { view: view.clone().with_rules(rules.clone()), fd, listing, rules })
 }
 
-fn is_nested(dir: &Listed) -> bool {
-    filter::is_nested(dir.view.dir(), dir.entries.iter().map(|entry| &*entry.name))
+fn is_nested(dir: &Listed<'_>) -> bool {
+    filter::is_nested(dir.view.dir(), dir.listing.iter().map(|entry| entry.name))
 }
 
 /// Compares the entries of one directory with the index.
-fn compare(ground: &Ground<'_>, dir: &Listed) -> Compared {
+fn compare(ground: &Ground<'_>, dir: &Listed<'_>) -> Compared {
     let mut compared = Compared::default();
-    for entry in &dir.entries {
-        let name = &*entry.name;
+    let mut files = Vec::with_capacity(dir.listing.len());
+    for entry in dir.listing.iter() {
+        let name = entry.name;
         let stat = match entry.kind {
             Some(FileKind::Dir) => None,
             // An entry that went between the list and the stat has its event on the way.
@@ -322,24 +329,29 @@ fn compare(ground: &Ground<'_>, dir: &Listed) -> Compared {
             }
         }
         match file {
-            Some(stat) => {
-                compare_entry(ground.known, dir.view.dir().join(name), stat, &mut compared);
-            }
+            Some(stat) => files.push((name, stat)),
             None => compared.directories.push(dir.view.enter(name)),
         }
     }
+    compare_files(ground.known, dir.view.dir(), &files, &mut compared);
     // The last is walked first.
     compared.directories.sort_unstable_by(|left, right| right.dir().cmp(left.dir()));
     compared
 }
 
-fn compare_entry(known: &Known, path: RepoPath, stat: Stat, compared: &mut Compared) {
-    compared.entries += 1;
-    compared.met.push(known.key(&path));
-    match known.check(&path, &stat) {
-        spool::Look::Same => {}
-        spool::Look::Differs | spool::Look::New => {
-            compared.differences.push(Difference { path, stat });
+fn compare_files(known: &Known, dir: &RepoPath, files: &[(&[u8], Stat)], compared: &mut Compared) {
+    compared.entries = files.len() as u64;
+    compared.met.reserve(files.len());
+    let glance = known.glance();
+    let mut path = dir.below();
+    for (name, stat) in files {
+        let key = known.key_of(path.join(name));
+        compared.met.push(key);
+        match glance.check(key, stat) {
+            spool::Look::Same => {}
+            spool::Look::Differs | spool::Look::New => {
+                compared.differences.push(Difference { path: dir.join(name), stat: *stat });
+            }
         }
     }
 }

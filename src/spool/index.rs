@@ -66,16 +66,23 @@ impl Known {
 
     /// Compares what is on disk now with what was stamped.
     pub fn check(&self, path: &RepoPath, stat: &Stat) -> Look {
-        match self.print(self.key(path)) {
-            None | Some(DELETED) => Look::New,
-            Some(print) if print == self.print_of(&Mark::from(stat), stat.kind) => Look::Same,
-            Some(_) => Look::Differs,
-        }
+        self.glance().check(self.key(path), stat)
+    }
+
+    /// Holds it still for many looks: two threads that lock it for each would wait for each other.
+    /// No commit ends meanwhile, so a glance is for what is in memory already.
+    pub fn glance(&self) -> Glance<'_> {
+        Glance { known: self, inner: self.read() }
     }
 
     /// The key of a path, for sets of paths that a walk has met.
     pub fn key(&self, path: &RepoPath) -> u64 {
-        self.keys.hash_one(path.as_bytes())
+        self.key_of(path.as_bytes())
+    }
+
+    /// The key of a path of which there is no [`RepoPath`].
+    pub fn key_of(&self, path: &[u8]) -> u64 {
+        self.keys.hash_one(path)
     }
 
     /// How many paths are there.
@@ -160,6 +167,26 @@ impl Known {
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The index of one repo in memory, held still.
+#[derive(Debug)]
+pub struct Glance<'a> {
+    known: &'a Known,
+    inner: RwLockReadGuard<'a, Inner>,
+}
+
+impl Glance<'_> {
+    /// Compares what is on disk now with what was stamped under the path of this key.
+    pub fn check(&self, key: u64, stat: &Stat) -> Look {
+        match self.inner.prints.get(&key) {
+            None | Some(&DELETED) => Look::New,
+            Some(&print) if print == self.known.print_of(&Mark::from(stat), stat.kind) => {
+                Look::Same
+            }
+            Some(_) => Look::Differs,
+        }
     }
 }
 

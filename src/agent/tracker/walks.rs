@@ -1,6 +1,7 @@
 //! Walks: which parts of the repo are to be compared with the disk, why, and how fast.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::due::Hinted;
@@ -301,19 +302,20 @@ impl Tracker {
             one_filesystem: self.parts.watch.one_filesystem,
             nested: self.parts.watch.nested,
         };
-        let mut refused = Vec::new();
+        let refused = Mutex::new(Vec::new());
         let (examined, step) = self.parts.hasher.pool().join(
             || reading.examine(Vec::new(), chunk),
             || {
                 walk.step(&ground, filter, dirs_max, |targets| {
-                    refused.extend(Sight::arm(watch, targets, anew));
+                    let found = Sight::arm(watch, targets, anew);
+                    refused.lock().expect("nobody panics with it").extend(found);
                 })
             },
         );
         for path in &step.nested {
             watch.disarm(path);
         }
-        for path in refused {
+        for path in refused.into_inner().expect("nobody panics with it") {
             self.walks.poll(path);
         }
         (examined, step)

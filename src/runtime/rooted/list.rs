@@ -9,51 +9,84 @@ use rustix::fs::FileType;
 use super::stat::FileKind;
 
 /// One name in a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DirEntry {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirEntry<'l> {
     /// The name: any bytes but NUL and `/`.
-    pub name: Box<[u8]>,
+    pub name: &'l [u8],
     /// A hint: what it was when it was listed; `None` when the file system does not say.
     pub kind: Option<FileKind>,
 }
 
-impl DirEntry {
+/// What a directory held when it was listed, without `.` and `..`, in the file system's own order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// All names, one after the other: a directory costs two allocations, not one per entry.
+    names: Vec<u8>,
+    /// Where each name ends, and its kind.
+    ends: Vec<(usize, Option<FileKind>)>,
+}
+
+impl Listing {
+    /// The entries.
+    pub fn iter(&self) -> impl Iterator<Item = DirEntry<'_>> {
+        let mut from = 0;
+        self.ends.iter().map(move |&(end, kind)| {
+            let name = &self.names[from..end];
+            from = end;
+            DirEntry { name, kind }
+        })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
     /// Takes what the kernel listed; `.` and `..` are no entries.
-    fn new(name: &CStr, kind: FileType) -> Option<Self> {
+    fn push(&mut self, name: &CStr, kind: FileType) {
         let name = name.to_bytes();
-        let kind = FileKind::from_type(kind);
-        (!matches!(name, b"." | b"..")).then(|| Self { name: name.into(), kind })
+        if !matches!(name, b"." | b"..") {
+            self.names.extend_from_slice(name);
+            self.ends.push((self.names.len(), FileKind::from_type(kind)));
+        }
     }
 }
 
-/// Lists a directory from its beginning, without `.` and `..`, in the file system's own order.
+/// Lists a directory from its beginning.
 #[cfg(target_os = "linux")]
-pub fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<DirEntry>> {
+pub fn list(dir: BorrowedFd<'_>) -> io::Result<Listing> {
+    use std::mem::MaybeUninit;
+
     use rustix::fs::{RawDir, SeekFrom, seek};
 
-    /// Some 500 names of usual length in one call.
-    const BUFFER_BYTES: usize = 32 * 1024;
+    /// Some 250 names of usual length in one call.
+    const BUFFER_BYTES: usize = 16 * 1024;
 
     // A second listing through one descriptor would go on where the first one ended, and an empty
     // answer would look like a directory whose files are all gone.
     seek(dir, SeekFrom::Start(0))?;
-    let mut buffer = Vec::with_capacity(BUFFER_BYTES);
-    let mut raw = RawDir::new(dir, buffer.spare_capacity_mut());
-    let mut entries = Vec::new();
+    let mut buffer = [const { MaybeUninit::uninit() }; BUFFER_BYTES];
+    let mut raw = RawDir::new(dir, &mut buffer);
+    let mut listing = Listing::default();
     while let Some(entry) = raw.next() {
         let entry = entry?;
-        entries.extend(DirEntry::new(entry.file_name(), entry.file_type()));
+        listing.push(entry.file_name(), entry.file_type());
     }
-    Ok(entries)
+    Ok(listing)
 }
 
-/// Lists a directory from its beginning, without `.` and `..`, in the file system's own order.
+/// Lists a directory from its beginning.
 #[cfg(not(target_os = "linux"))]
-pub fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<DirEntry>> {
-    let mut entries = Vec::new();
+pub fn list(dir: BorrowedFd<'_>) -> io::Result<Listing> {
+    let mut listing = Listing::default();
     for entry in rustix::fs::Dir::read_from(dir)? {
         let entry = entry?;
-        entries.extend(DirEntry::new(entry.file_name(), entry.file_type()));
+        listing.push(entry.file_name(), entry.file_type());
     }
-    Ok(entries)
+    Ok(listing)
 }

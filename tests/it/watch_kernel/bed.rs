@@ -117,9 +117,9 @@ impl<'a> Walk<'a> {
     }
 
     fn list(&mut self, ArmTarget { path: dir, fd }: &ArmTarget<'_>, dirs: &mut Vec<RepoPath>) {
-        for entry in rooted::list(*fd).unwrap_or_default() {
-            let path = dir.join(&entry.name);
-            match rooted::stat_at(*fd, &entry.name).map(|stat| stat.kind) {
+        for entry in rooted::list(*fd).unwrap_or_default().iter() {
+            let path = dir.join(entry.name);
+            match rooted::stat_at(*fd, entry.name).map(|stat| stat.kind) {
                 Ok(FileKind::Dir) => dirs.push(path),
                 Ok(_) => drop(self.files.insert(path)),
                 Err(_) => {}
