@@ -75,8 +75,7 @@ pub struct Component {
     pub details: Value,
 }
 
-/// What the routes work with; clones share it.
-#[derive(Clone)]
+/// What the routes work with.
 pub struct State {
     backend: Backend,
     published: Option<Published>,
@@ -89,6 +88,10 @@ pub struct State {
     started: Instant,
     seats: Arc<Semaphore>,
 }
+
+/// The state as every route has it: shared, since a copy for each layer of each request costs as much
+/// as hashing a small content.
+type Api = Arc<State>;
 
 impl State {
     /// The routes' state over what holds the stamps.
@@ -135,33 +138,43 @@ impl State {
 
 /// The routes, at the root and below [`PREFIX`].
 pub fn router(state: State) -> Router {
-    let both = Router::new()
-        .route("/hash", post(hash::hash))
-        .route("/stamp", post(stamp::stamp))
-        .route("/stamp/{hash}", get(stamp::held))
-        .route("/validate", post(validate::validate))
-        .route("/batch", post(batch::batch))
-        .route("/validate-protocol", post(protocol::validate))
-        .route("/namespace/{namespace}", get(namespace::page))
-        .route_layer(middleware::from_fn_with_state(state.clone(), admit))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready));
-    let below = both
-        .clone()
-        .route("/health", get(health::enveloped))
-        .route("/metrics", get(metrics::summary));
-    let streams = state.streams.clone().map(streams::router).unwrap_or_default();
-    both.route("/", get(root::root))
+    let api = Arc::new(state);
+    let streams = api.streams.clone().map(streams::router).unwrap_or_default();
+    Router::new()
+        .merge(both("", &api))
+        .merge(both(PREFIX, &api))
+        .route("/", get(root::root))
         .route("/health", get(health::flat))
         .route("/metrics", get(metrics::negotiated))
-        .nest(PREFIX, below)
+        .route(&format!("{PREFIX}/health"), get(health::enveloped))
+        .route(&format!("{PREFIX}/metrics"), get(metrics::summary))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         // Each route has its own limit.
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(state.clone(), attend))
-        .with_state(state)
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), attend))
+        .with_state(api)
         .merge(streams)
+}
+
+/// What is served both at the root and below [`PREFIX`]. Not nested: to strip a prefix costs every
+/// request a new address.
+fn both(prefix: &str, api: &Api) -> Router<Api> {
+    let at = |route: &str| format!("{prefix}{route}");
+    let mut stamping = Router::new()
+        .route(&at("/hash"), post(hash::hash))
+        .route(&at("/stamp"), post(stamp::stamp))
+        .route(&at("/stamp/{hash}"), get(stamp::held))
+        .route(&at("/validate"), post(validate::validate))
+        .route(&at("/batch"), post(batch::batch))
+        .route(&at("/validate-protocol"), post(protocol::validate))
+        .route(&at("/namespace/{namespace}"), get(namespace::page));
+    if let Some(token) = &api.token {
+        stamping = stamping.route_layer(middleware::from_fn_with_state(token.clone(), admit));
+    }
+    stamping
+        .route(&at("/health/live"), get(health::live))
+        .route(&at("/health/ready"), get(health::ready))
 }
 
 async fn not_found() -> Problem {
@@ -172,13 +185,13 @@ async fn not_allowed() -> Problem {
     Problem::new(Code::MethodNotAllowed, "the route does not take this method")
 }
 
-/// Lets in who brings the token, where there is one.
+/// Lets in who brings the token.
 async fn admit(
-    axum::extract::State(api): axum::extract::State<State>,
+    axum::extract::State(token): axum::extract::State<Bearer>,
     request: Request,
     next: Next,
 ) -> Response {
-    if api.token.as_ref().is_some_and(|token| !token.admits(request.headers())) {
+    if !token.admits(request.headers()) {
         let message = "send the token of this server: Authorization: Bearer …";
         let mut response = Problem::new(Code::Unauthorized, message).into_response();
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -189,7 +202,7 @@ async fn admit(
 
 /// Echoes the caller's id on whatever is replied, and counts what went wrong.
 async fn attend(
-    axum::extract::State(api): axum::extract::State<State>,
+    axum::extract::State(api): axum::extract::State<Api>,
     request: Request,
     next: Next,
 ) -> Response {

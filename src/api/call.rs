@@ -1,6 +1,7 @@
 //! What every request has beside its body: a start and the caller's id for it; and the body, read to
 //! a limit.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::State;
+use super::Api;
 use super::fields::Fields;
 use super::json::parse;
 use super::problem::{Code, Problem};
@@ -42,15 +43,23 @@ pub(super) struct Call {
     pub(super) correlation_id: Option<String>,
     /// When it came.
     pub(super) started: Instant,
-    /// The processor time of the process then.
-    cpu_started: Duration,
 }
 
 impl Call {
     fn new(correlation_id: Option<String>) -> Self {
-        Self { correlation_id, started: Instant::now(), cpu_started: cpu_time() }
+        Self { correlation_id, started: Instant::now() }
     }
+}
 
+/// For the routes whose replies tell how they did: to ask for the processor's time is a system call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Meter {
+    started: Instant,
+    /// The processor time of the process then.
+    cpu_started: Duration,
+}
+
+impl Meter {
     /// How the request did. Requests that run at the same time share the processor's time.
     pub(super) fn performance(&self, bytes: u64) -> Value {
         let took_ms = elapsed_ms(self.started);
@@ -61,6 +70,14 @@ impl Call {
             "cpu_usage_percent": if took_ms > 0.0 { cpu_ms / took_ms * 100.0 } else { 0.0 },
             "performance_grade": grade(took_ms),
         })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Meter {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self { started: Instant::now(), cpu_started: cpu_time() })
     }
 }
 
@@ -105,11 +122,11 @@ pub(super) struct Document {
     pub(super) _seat: Option<OwnedSemaphorePermit>,
 }
 
-impl FromRequest<State> for Document {
+impl FromRequest<Api> for Document {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
-        let (bytes, seat) = read(request.into_body(), &state.seats).await?;
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let (bytes, seat) = read(request.into_body(), &api.seats).await?;
         let is_large = bytes.len() > SMALL_BYTES_MAX;
         let tree = work(is_large, move || parse(&bytes)).await;
         let tree = tree.map_err(|error| Problem::new(Code::ValidationError, error.to_string()))?;

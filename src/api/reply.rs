@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use serde_json::{Value, json};
 
 use super::call::{CORRELATION, correlation_header};
 use crate::model::content::Row;
@@ -14,35 +15,55 @@ use crate::model::onex_text::Time;
 /// A reply being made.
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
-    status: StatusCode,
-    members: Map<String, Value>,
-    metadata: Map<String, Value>,
+    members: Members,
+    metadata: Members,
     correlation_id: Option<String>,
+}
+
+/// An object's members, in the order in which they are written.
+#[derive(Clone, Debug)]
+struct Members(Vec<(&'static str, Value)>);
+
+impl Members {
+    /// Sets one; the last word counts.
+    fn set(&mut self, key: &'static str, value: Value) {
+        match self.0.iter_mut().find(|(held, _)| *held == key) {
+            Some((_, held)) => *held = value,
+            None => self.0.push((key, value)),
+        }
+    }
+}
+
+impl Serialize for Members {
+    fn serialize<S: Serializer>(&self, into: S) -> Result<S::Ok, S::Error> {
+        into.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
 }
 
 impl Reply {
     /// All went well, and `data` came of it.
     pub(super) fn new(message: &str, data: Value) -> Self {
-        let members = Map::from_iter([
-            ("status".to_owned(), "success".into()),
-            ("success".to_owned(), true.into()),
-            ("data".to_owned(), data),
-            ("error".to_owned(), Value::Null),
-            ("message".to_owned(), message.into()),
-        ]);
-        let metadata = Map::from_iter([("status_code".to_owned(), 200.into())]);
-        Self { status: StatusCode::OK, members, metadata, correlation_id: None }
+        let members = vec![
+            ("status", "success".into()),
+            ("success", true.into()),
+            ("data", data),
+            ("error", Value::Null),
+            ("message", message.into()),
+        ];
+        let metadata = vec![("status_code", 200.into())];
+        let (members, metadata) = (Members(members), Members(metadata));
+        Self { members, metadata, correlation_id: None }
     }
 
     /// A flat member.
-    pub(super) fn flat(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.members.insert(key.to_owned(), value.into());
+    pub(super) fn flat(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.members.set(key, value.into());
         self
     }
 
     /// A member of the envelope's metadata.
-    pub(super) fn noting(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.metadata.insert(key.to_owned(), value.into());
+    pub(super) fn noting(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.metadata.set(key, value.into());
         self
     }
 
@@ -53,35 +74,37 @@ impl Reply {
 
     /// To whom it goes.
     pub(super) fn to(mut self, correlation_id: Option<String>) -> Self {
-        self.metadata.insert("correlation_id".to_owned(), correlation_id.clone().into());
+        self.metadata.set("correlation_id", correlation_id.clone().into());
         self.correlation_id = correlation_id;
         self
     }
+}
 
-    /// As the response.
-    fn into_body(mut self) -> Value {
-        self.members.insert("metadata".to_owned(), self.metadata.into());
-        self.members.into()
+impl Serialize for Reply {
+    fn serialize<S: Serializer>(&self, into: S) -> Result<S::Ok, S::Error> {
+        let mut object = into.serialize_map(Some(self.members.0.len() + 1))?;
+        for (key, value) in &self.members.0 {
+            object.serialize_entry(key, value)?;
+        }
+        object.serialize_entry("metadata", &self.metadata)?;
+        object.end()
     }
 }
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        let (status, id) = (self.status, correlation_header(self.correlation_id.as_deref()));
-        let mut response = json_response(&self.into_body());
-        *response.status_mut() = status;
-        if let Some(id) = id {
+        let mut response = json_response(&self);
+        if let Some(id) = correlation_header(self.correlation_id.as_deref()) {
             response.headers_mut().insert(CORRELATION, id);
         }
         response
     }
 }
 
-/// A tree as a response of its own.
-pub(super) fn json_response(body: &Value) -> Response {
-    let mut response = body.to_string().into_response();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+/// A body of text keys and trees as a response of its own.
+pub(super) fn json_response(body: &impl Serialize) -> Response {
+    let text = serde_json::to_vec(body).expect("text keys and trees can always be written");
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
 /// Milliseconds since `started`, to the microsecond.

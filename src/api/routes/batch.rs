@@ -1,14 +1,16 @@
 //! `POST /batch`: up to a thousand stamps of either shape, each of which succeeds or fails by itself.
 
+use std::time::Instant;
+
 use axum::extract;
 use serde_json::{Value, json};
 
-use crate::api::State;
-use crate::api::call::{Call, Document, work};
+use crate::api::call::{Call, Document, Meter, work};
 use crate::api::fields::Fields;
 use crate::api::order::{Asked, CONTENT_BYTES_MAX, Defaults};
 use crate::api::problem::{Code, Problem};
 use crate::api::reply::{Reply, elapsed_ms, grade};
+use crate::api::{Api, State};
 use crate::model::content::{Order, Stamped};
 use crate::runtime::time::Timestamp;
 
@@ -34,8 +36,9 @@ struct Told {
 
 /// Stamps what can be stamped.
 pub(in crate::api) async fn batch(
-    extract::State(api): extract::State<State>,
+    extract::State(api): extract::State<Api>,
     call: Call,
+    meter: Meter,
     document: Document,
 ) -> Result<Reply, Problem> {
     let Document { fields, is_large, _seat } = document;
@@ -44,7 +47,7 @@ pub(in crate::api) async fn batch(
     let told = stamp(&api, items).await?;
     api.counts.done("batch", call.started);
     let failed = told.iter().filter(|told| told.outcome.is_err()).count();
-    let reply = Reply::new("batch done", data_of(&told, failed, &call));
+    let reply = Reply::new("batch done", data_of(&told, failed, call.started, &meter));
     let reply = if failed == 0 { reply } else { reply.partial(errors_of(&told)) };
     Ok(reply.to(id))
 }
@@ -125,9 +128,8 @@ async fn stamp(api: &State, items: Vec<Item>) -> Result<Vec<Told>, Problem> {
     Ok(told)
 }
 
-fn data_of(told: &[Told], failed: usize, call: &Call) -> Value {
-    let each_ms =
-        elapsed_ms(call.started) / f64::from(u16::try_from(told.len()).unwrap_or(u16::MAX));
+fn data_of(told: &[Told], failed: usize, started: Instant, meter: &Meter) -> Value {
+    let each_ms = elapsed_ms(started) / f64::from(u16::try_from(told.len()).unwrap_or(u16::MAX));
     let results: Vec<Value> = told.iter().map(|told| told.to_result(each_ms)).collect();
     let (total, bytes) = (told.len(), told.iter().map(|told| told.bytes).sum());
     json!({
@@ -138,7 +140,7 @@ fn data_of(told: &[Told], failed: usize, call: &Call) -> Value {
         "successful": total - failed,
         "failed": failed,
         "results": results,
-        "overall_performance": call.performance(bytes),
+        "overall_performance": meter.performance(bytes),
     })
 }
 

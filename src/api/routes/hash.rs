@@ -9,13 +9,13 @@ use axum::extract::{self, FromRequest as _, Multipart, Request};
 use axum::http::header::CONTENT_TYPE;
 use serde_json::json;
 
-use crate::api::State;
 use crate::api::call::{Call, Document, work};
 use crate::api::fields::namespace_word;
 use crate::api::order::content_required;
 use crate::api::problem::{Code, Problem};
 use crate::api::reply::{Reply, elapsed_ms, grade};
 use crate::api::routes::namespace::query;
+use crate::api::{Api, State};
 use crate::model::digest::{Digest, Digester};
 
 /// Bytes of a file.
@@ -35,7 +35,7 @@ struct Hashed {
 
 /// Hashes what is sent.
 pub(in crate::api) async fn hash(
-    extract::State(api): extract::State<State>,
+    extract::State(api): extract::State<Api>,
     call: Call,
     request: Request,
 ) -> Result<Reply, Problem> {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::api::call::Call;
 use crate::api::problem::{Code, Problem};
 use crate::api::reply::{Reply, elapsed_ms, json_response};
-use crate::api::{Component, State};
+use crate::api::{Api, Component, State};
 
 struct Health {
     healthy: bool,
@@ -18,7 +18,7 @@ struct Health {
 }
 
 /// At the root, as old load balancers read it: `status` is the health itself.
-pub(in crate::api) async fn flat(extract::State(api): extract::State<State>) -> Response {
+pub(in crate::api) async fn flat(extract::State(api): extract::State<Api>) -> Response {
     let health = look(&api).await;
     json_response(&json!({
         "status": word(health.healthy),
@@ -31,7 +31,7 @@ pub(in crate::api) async fn flat(extract::State(api): extract::State<State>) -> 
 
 /// Below the prefix, in the envelope.
 pub(in crate::api) async fn enveloped(
-    extract::State(api): extract::State<State>,
+    extract::State(api): extract::State<Api>,
     call: Call,
 ) -> Reply {
     let health = look(&api).await;
@@ -51,7 +51,7 @@ pub(in crate::api) async fn live(call: Call) -> Reply {
 
 /// Stamps can be made.
 pub(in crate::api) async fn ready(
-    extract::State(api): extract::State<State>,
+    extract::State(api): extract::State<Api>,
     call: Call,
 ) -> Result<Reply, Problem> {
     let health = look(&api).await;

@@ -5,14 +5,14 @@ use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 
-use crate::api::State;
+use crate::api::Api;
 use crate::api::call::Call;
 use crate::api::reply::Reply;
 use crate::runtime::metrics::MEDIA_TYPE;
 
 /// At the root: text, unless JSON is preferred.
 pub(in crate::api) async fn negotiated(
-    extract::State(api): extract::State<State>,
+    extract::State(api): extract::State<Api>,
     headers: HeaderMap,
     call: Call,
 ) -> Response {
@@ -24,10 +24,7 @@ pub(in crate::api) async fn negotiated(
 }
 
 /// Below the prefix.
-pub(in crate::api) async fn summary(
-    extract::State(api): extract::State<State>,
-    call: Call,
-) -> Reply {
+pub(in crate::api) async fn summary(extract::State(api): extract::State<Api>, call: Call) -> Reply {
     let mut data = api.counts.to_summary();
     data["service_uptime"] = api.started.elapsed().as_secs_f64().into();
     data["version"] = crate::VERSION.into();

@@ -7,7 +7,7 @@ use axum::extract::rejection::PathRejection;
 use axum::http::Uri;
 use serde_json::{Value, json};
 
-use crate::api::State;
+use crate::api::Api;
 use crate::api::call::Call;
 use crate::api::fields::namespace_word;
 use crate::api::problem::{Code, Problem};
@@ -21,7 +21,7 @@ const LIMIT_MAX: u64 = 1_000;
 
 /// A page of a namespace, newest first.
 pub(in crate::api) async fn page(
-    extract::State(api): extract::State<State>,
+    extract::State(api): extract::State<Api>,
     call: Call,
     namespace: Result<extract::Path<String>, PathRejection>,
     uri: Uri,

@@ -4,8 +4,8 @@
 use axum::extract;
 use serde_json::{Value, json};
 
-use crate::api::State;
-use crate::api::call::{Call, Document, work};
+use crate::api::Api;
+use crate::api::call::{Call, Document, Meter, work};
 use crate::api::order::content_required;
 use crate::api::problem::Problem;
 use crate::api::reply::Reply;
@@ -25,8 +25,9 @@ struct Findings {
 
 /// Holds every stamp of a text against the protocol.
 pub(in crate::api) async fn validate(
-    extract::State(api): extract::State<State>,
+    extract::State(api): extract::State<Api>,
     call: Call,
+    meter: Meter,
     document: Document,
 ) -> Result<Reply, Problem> {
     let Document { mut fields, is_large, _seat } = document;
@@ -51,7 +52,7 @@ pub(in crate::api) async fn validate(
         "validation_details": findings.details,
         "issues": findings.issues,
         "recommendations": findings.recommendations(),
-        "performance_metrics": call.performance(bytes),
+        "performance_metrics": meter.performance(bytes),
     });
     let message = if is_valid { "valid" } else { "not valid" };
     Ok(Reply::new(message, data).flat("is_valid", is_valid).to(call.correlation_id))

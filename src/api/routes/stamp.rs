@@ -7,21 +7,22 @@ use axum::extract::rejection::PathRejection;
 use axum::http::Uri;
 use serde_json::{Value, json};
 
-use crate::api::State;
-use crate::api::call::{Call, Document, work};
+use crate::api::call::{Call, Document, Meter, work};
 use crate::api::fields::namespace_word;
 use crate::api::order::{Asked, Defaults, Given};
 use crate::api::problem::{Code, Problem};
 use crate::api::reply::{Reply, elapsed_ms, row, stamp_data};
 use crate::api::routes::namespace::query;
+use crate::api::{Api, State};
 use crate::model::content::{Order, Stamped};
 use crate::model::digest::Digest;
 use crate::model::onex_text::Time;
 
 /// Stamps one content.
 pub(in crate::api) async fn stamp(
-    extract::State(api): extract::State<State>,
+    extract::State(api): extract::State<Api>,
     call: Call,
+    meter: Meter,
     document: Document,
 ) -> Result<Reply, Problem> {
     let Document { mut fields, is_large, _seat } = document;
@@ -47,7 +48,7 @@ pub(in crate::api) async fn stamp(
     api.counts.done("stamp", call.started);
     let mut data = data_of(&stamped, given);
     data["content_hash"] = content_hash.map(|hash| hash.to_string()).into();
-    data["performance_metrics"] = call.performance(bytes);
+    data["performance_metrics"] = meter.performance(bytes);
     let reply = Reply::new("stamped", data)
         .flat("file_hash", stamped.row.file_hash.as_str())
         .flat("stamp_id", stamped.row.id.to_string())
@@ -90,7 +91,7 @@ fn data_of(stamped: &Stamped, given: Given) -> Value {
 
 /// What is held under a hash.
 pub(in crate::api) async fn held(
-    extract::State(api): extract::State<State>,
+    extract::State(api): extract::State<Api>,
     call: Call,
     hash: Result<extract::Path<String>, PathRejection>,
     uri: Uri,

@@ -3,8 +3,8 @@
 use axum::extract;
 use serde_json::{Value, json};
 
-use crate::api::State;
-use crate::api::call::{Call, Document, work};
+use crate::api::Api;
+use crate::api::call::{Call, Document, Meter, work};
 use crate::api::order::content_required;
 use crate::api::problem::Problem;
 use crate::api::reply::Reply;
@@ -12,8 +12,9 @@ use crate::model::onex_text::{self, Check, Rules};
 
 /// Finds and checks stamps. A text without any is no error.
 pub(in crate::api) async fn validate(
-    extract::State(api): extract::State<State>,
+    extract::State(api): extract::State<Api>,
     call: Call,
+    meter: Meter,
     document: Document,
 ) -> Result<Reply, Problem> {
     let Document { mut fields, is_large, _seat } = document;
@@ -31,7 +32,7 @@ pub(in crate::api) async fn validate(
     let (bytes, check) = checked.await?;
     api.counts.done("validate", call.started);
     let message = if check.holds { "valid" } else { "not valid" };
-    let reply = Reply::new(message, data_of(&check, &call.performance(bytes)))
+    let reply = Reply::new(message, data_of(&check, &meter.performance(bytes)))
         .flat("is_valid", check.holds)
         .flat("current_hash", check.current_hash.to_string());
     Ok(reply.to(call.correlation_id))
