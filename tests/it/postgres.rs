@@ -92,7 +92,7 @@ async fn a_login_that_is_refused_is_parked() {
         config(&address)
     };
     let password = wrong(|address| address.password = "wrong".into());
-    stops(&password, Height::Application, Class::Park, "check [postgres] password").await;
+    stops(&password, Height::Login, Class::Park, "check [postgres] password").await;
     let database = wrong(|address| address.database = "nowhere".into());
     stops(&database, Height::Application, Class::Park, "check the database's name").await;
     let mut none = config(&record.agent);
