@@ -304,7 +304,8 @@ impl Session<'_> {
     fn stamp_one(&mut self, repo: RepoId, order: &Order) -> Result<Stamped, SpoolError> {
         let id = order.stamp_id();
         let blame = self.settings.blame.clone();
-        let held = place_of(self.conn, id).map_err(blame.on("look for a content"))?;
+        let held =
+            place_of(self.conn, &order.digest, id).map_err(blame.on("look for a content"))?;
         let (row, fresh) = match held {
             Some(at) => (self.row_at(at)?, false),
             None => (self.append_content(repo, id, order)?, true),
@@ -351,28 +352,30 @@ impl Session<'_> {
     }
 }
 
-fn place_of(conn: &Connection, id: Uuid) -> rusqlite::Result<Option<Position>> {
-    conn.prepare_cached("SELECT pos FROM content WHERE stamp_id = ?1")?
-        .query_row([id.as_bytes()], |row| row.get(0))
+fn place_of(conn: &Connection, digest: &Digest, id: Uuid) -> rusqlite::Result<Option<Position>> {
+    conn.prepare_cached("SELECT pos FROM content WHERE digest = ?1 AND stamp_id = ?2")?
+        .query_row(params![digest.as_bytes(), id.as_bytes()], |row| row.get(0))
         .optional()
 }
 
 fn note(conn: &Connection, id: Uuid, at: Position, order: &Order) -> rusqlite::Result<()> {
     conn.prepare_cached(
-        "INSERT INTO content (stamp_id, pos, digest, namespace) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT INTO content (digest, stamp_id, pos, namespace) VALUES (?1, ?2, ?3, ?4)",
     )?
-    .execute(params![id.as_bytes(), at, order.digest.as_bytes(), order.namespace.as_str()])
+    .execute(params![order.digest.as_bytes(), id.as_bytes(), at, order.namespace.as_str()])
     .map(drop)
 }
 
 /// Lets a content whose stamp was at `old` follow it to `new`.
 pub(super) fn follow(
     conn: &Connection,
+    digest: &Digest,
     id: Uuid,
     old: Position,
     new: Position,
 ) -> rusqlite::Result<()> {
-    conn.prepare_cached("UPDATE content SET pos = ?3 WHERE stamp_id = ?1 AND pos = ?2")?
-        .execute(params![id.as_bytes(), old, new])
+    let update = "UPDATE content SET pos = ?4 WHERE digest = ?1 AND stamp_id = ?2 AND pos = ?3";
+    conn.prepare_cached(update)?
+        .execute(params![digest.as_bytes(), id.as_bytes(), old, new])
         .map(drop)
 }

@@ -136,7 +136,7 @@ impl Session<'_> {
         let stamp = columns
             .into_stamp(head.id, head.next().seq, stamped, &rendered)
             .ok_or(SpoolError::Altered { stream: head.id, seq: old.seq })?;
-        let content = stamp.content_id().filter(|_| stamp.kind == Kind::Api);
+        let content = stamp.digest.zip(stamp.content_id()).filter(|_| stamp.kind == Kind::Api);
         let paths = [stamp.path.clone(), stamp.from.clone()];
         let follow = |link: Option<Position>| link.map(|at| *moved.get(&at).unwrap_or(&at));
         let links = Links { prev: follow(links.prev), from: follow(links.from) };
@@ -144,8 +144,9 @@ impl Session<'_> {
             .map_err(blame.on("append a stamp"))?;
         self.appended += 1;
         moved.insert(old, new);
-        if let Some(id) = content {
-            content::follow(self.conn, id, old, new).map_err(blame.on("note a content"))?;
+        if let Some((digest, id)) = content {
+            content::follow(self.conn, &digest, id, old, new)
+                .map_err(blame.on("note a content"))?;
         }
         for path in paths.into_iter().flatten() {
             point(self.conn, forked.repo, &path, old, new)

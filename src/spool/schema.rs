@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use super::error::SpoolError;
@@ -123,6 +124,9 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, SpoolError> {
     let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(blame.on("open"))?;
     conn.set_prepared_statement_cache_capacity(64);
+    // Without this a statement is prepared anew for the values that are bound, each time.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(blame.on("set up the connection"))?;
     conn.execute_batch(
         "PRAGMA busy_timeout=5000; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;
          PRAGMA mmap_size=0; PRAGMA foreign_keys=ON;",

@@ -5,8 +5,10 @@
 //! fatal: nothing of the transaction is acknowledged, and opening again replays what is durable.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rusqlite::Connection;
+use rusqlite::hooks::Wal;
 use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
@@ -26,9 +28,9 @@ const GROUP_STAMPS_MAX: usize = 10_000;
 /// From so many stamps in one transaction on, we are in a first scan or the like.
 const BULK_STAMPS_MIN: usize = 500;
 
-/// Pages of write-ahead log after which SQLite checkpoints, and in bulk: 80 MB, so that a first scan
-/// is not held up by copying pages which the next group changes again.
-const CHECKPOINT_PAGES: u32 = 1_000;
+/// Pages of write-ahead log after which they are copied into the file, and in bulk: 16 MB, and 80 MB so
+/// that a first scan is not held up by copying pages which the next group changes again.
+const CHECKPOINT_PAGES: u32 = 4_000;
 const CHECKPOINT_PAGES_BULK: u32 = 20_000;
 
 /// The writing end of a spool: hand it to a thread of its own.
@@ -58,9 +60,17 @@ impl Writer {
     /// Works until every handle is dropped and nothing is queued, then checkpoints and marks the
     /// spool as left in order. Sleeps while there is nothing to do.
     pub fn run(self) -> Result<(), SpoolError> {
-        let Self { conn, queue, settings, lock } = self;
+        let Self { mut conn, queue, settings, lock } = self;
         let blame = settings.blame.clone();
-        let mut session = Session::new(&conn, settings)?;
+        let logged = Arc::new(AtomicU32::new(0));
+        let note = Arc::clone(&logged);
+        // In place of SQLite's own checkpoints, which a commit waits for.
+        conn.wal_hook(Some(move |_: &mut Wal, pages| {
+            note.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))
+        .map_err(blame.on("follow the write-ahead log"))?;
+        let mut session = Session::new(&conn, settings, logged)?;
         while let Some(first) = queue.next() {
             session.commit_group(first, &queue)?;
         }
@@ -85,18 +95,24 @@ pub(super) struct Session<'c> {
     pub(super) recent: Recent,
     /// Stamps appended by the transaction under way.
     pub(super) appended: usize,
-    bulk: bool,
+    /// Pages of write-ahead log after the last commit.
+    logged: Arc<AtomicU32>,
 }
 
 impl<'c> Session<'c> {
-    fn new(conn: &'c Connection, settings: Settings) -> Result<Self, SpoolError> {
+    fn new(
+        conn: &'c Connection,
+        settings: Settings,
+        logged: Arc<AtomicU32>,
+    ) -> Result<Self, SpoolError> {
         let statements =
             Statements::prepare(conn).map_err(settings.blame.on("prepare statements"))?;
         let (tracks, recent) = (FxHashMap::default(), Recent::default());
-        Ok(Self { conn, settings, statements, tracks, recent, appended: 0, bulk: false })
+        Ok(Self { conn, settings, statements, tracks, recent, appended: 0, logged })
     }
 
-    /// Commits `first` and what else is queued as one transaction, then acknowledges all of it.
+    /// Commits `first` and what else is queued as one transaction, acknowledges all of it, and only then
+    /// tidies up.
     fn commit_group(&mut self, first: Task, queue: &Queue) -> Result<(), SpoolError> {
         self.execute("BEGIN IMMEDIATE", "begin a transaction")?;
         self.appended = 0;
@@ -109,7 +125,7 @@ impl<'c> Session<'c> {
         self.save_heads()?;
         self.execute("COMMIT", "commit")?;
         self.committed(acknowledgements);
-        self.tune(self.appended >= BULK_STAMPS_MIN)
+        self.checkpoint()
     }
 
     /// Writes how far every stream reaches now.
@@ -136,16 +152,16 @@ impl<'c> Session<'c> {
         }
     }
 
-    /// Postpones checkpoints during bulk work, and makes up for them after it.
-    fn tune(&mut self, bulk: bool) -> Result<(), SpoolError> {
-        if bulk != self.bulk {
-            self.bulk = bulk;
-            let pages = if bulk { CHECKPOINT_PAGES_BULK } else { CHECKPOINT_PAGES };
-            self.conn
-                .pragma_update(None, "wal_autocheckpoint", pages)
-                .map_err(self.settings.blame.on("set the checkpoint interval"))?;
+    /// Copies the log's pages into the file when there are enough, without waiting for readers.
+    fn checkpoint(&self) -> Result<(), SpoolError> {
+        let bulk = self.appended >= BULK_STAMPS_MIN;
+        let pages = if bulk { CHECKPOINT_PAGES_BULK } else { CHECKPOINT_PAGES };
+        if self.logged.load(Ordering::Relaxed) < pages {
+            return Ok(());
         }
-        Ok(())
+        self.conn
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+            .map_err(self.settings.blame.on("copy the write-ahead log"))
     }
 
     fn execute(&self, sql: &'static str, action: &'static str) -> Result<(), SpoolError> {
