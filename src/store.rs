@@ -6,6 +6,8 @@
 //! - `streams` appends, the one way for the agent's own road, the bridge's and the adapter's;
 //! - `stamps` is the stamping API's desk: a writer with group commit, and reads;
 //! - `outbox` is what waits to be published;
+//! - `operations` does what Kafka's events ask for, with `offsets` and `dead` letters in the same
+//!   transaction;
 //! - `pool` is a bounded number of sessions for reading;
 //! - `ingest` appends for agents that come through a bridge, and `tokens` says who they are;
 //! - `adopt` moves the rows of a table that another program made into ours;
@@ -17,9 +19,12 @@
 
 pub mod address;
 pub mod adopt;
+pub mod dead;
 pub mod error;
 pub mod ingest;
 pub mod migrate;
+pub mod offsets;
+pub mod operations;
 pub mod outbox;
 pub mod pool;
 pub mod session;

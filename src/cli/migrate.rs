@@ -11,7 +11,7 @@ use super::shell::{Format, Shell, block_on, print, print_json};
 use crate::config::{self, Flags};
 use crate::model::class::Class;
 use crate::store::address::Address;
-use crate::store::adopt::{self, AdoptError, Adoption, Stage};
+use crate::store::adopt::{self, AdoptError, Adoption, Aside, Stage};
 use crate::store::migrate::{self, MIGRATIONS, MigrateError, Migration, Watch, Work};
 use crate::store::{Config, Session, StoreError};
 
@@ -36,6 +36,9 @@ pub struct Report {
     /// The table of another program that becomes ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     adopt: Option<Adopt>,
+    /// The tables of another program that make room for ours.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    aside: Vec<Stood>,
     steps: Vec<Step>,
 }
 
@@ -64,6 +67,39 @@ struct Adopt {
 struct Unplaced {
     reason: String,
     rows: u64,
+}
+
+/// What becomes of another foreign table.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Stood {
+    table: &'static str,
+    kept_as: String,
+    rows: u64,
+    /// Unknown before it is tried.
+    rows_copied: Option<u64>,
+}
+
+impl From<Aside> for Stood {
+    fn from(aside: Aside) -> Self {
+        let Aside { table, kept_as, rows, copied } = aside;
+        Self { table, kept_as, rows, rows_copied: copied }
+    }
+}
+
+impl Stood {
+    /// For people: where the old table is, and what of it is in ours.
+    fn write(&self, text: &mut String, word: &str) {
+        let Self { table, kept_as, rows: count, rows_copied } = self;
+        let copied = match rows_copied {
+            None => "those that fit are copied".to_owned(),
+            Some(copied) => format!("{copied} copied"),
+        };
+        let count = rows(*count);
+        let _ = writeln!(
+            text,
+            "{word}: keep the {table} that is there as {kept_as}: {count}, {copied}"
+        );
+    }
 }
 
 impl From<Adoption> for Adopt {
@@ -121,6 +157,7 @@ impl Report {
             version: MIGRATIONS.len(),
             check,
             adopt: work.adoption.map(Adopt::from),
+            aside: work.aside.into_iter().map(Stood::from).collect(),
             steps: work.steps.iter().map(step).collect(),
         }
     }
@@ -139,6 +176,9 @@ impl Report {
         let mut text = String::new();
         if let Some(adopt) = &self.adopt {
             adopt.write(&mut text, word);
+        }
+        for stood in &self.aside {
+            stood.write(&mut text, word);
         }
         for step in &self.steps {
             let _ = writeln!(text, "{word}: {:04} {}", step.version, step.name);
@@ -196,8 +236,12 @@ pub(super) fn exit_of(error: &MigrateError) -> Exit {
         MigrateError::Store(error)
         | MigrateError::Step { source: error, .. }
         | MigrateError::Adopt(AdoptError::Store(error)) => of_store(error),
-        MigrateError::Busy | MigrateError::Adopt(AdoptError::InUse) => Exit::Temporary,
-        MigrateError::Adopt(AdoptError::NotOwner { .. } | AdoptError::Hidden(_)) => Exit::Denied,
+        MigrateError::Busy | MigrateError::Adopt(AdoptError::InUse | AdoptError::Used(_)) => {
+            Exit::Temporary
+        }
+        MigrateError::Adopt(
+            AdoptError::NotOwner { .. } | AdoptError::Unnamable { .. } | AdoptError::Hidden(_),
+        ) => Exit::Denied,
         MigrateError::Adopt(AdoptError::Miscounted { .. }) => Exit::Unexpected,
         MigrateError::Unfit(_)
         | MigrateError::Newer(_)
@@ -245,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_report_is_for_people_and_for_programs() {
-        let work = || Work { adoption: None, steps: vec![&MIGRATIONS[0]] };
+        let work = || Work { adoption: None, aside: Vec::new(), steps: vec![&MIGRATIONS[0]] };
         let report = Report::new(true, work());
         assert_eq!(report.text(), "to do: 0001 record\n");
         assert_eq!(report.exit(), Exit::Degraded);
@@ -265,7 +309,16 @@ mod tests {
             readers: vec!["app".to_owned()],
             gone: vec!["trigger t".to_owned()],
         };
-        let work = Work { adoption: Some(adoption), steps: vec![&MIGRATIONS[0]] };
+        let work = Work {
+            adoption: Some(adoption),
+            aside: vec![Aside {
+                table: "workflow_steps",
+                kept_as: "workflow_steps_before_stampd".to_owned(),
+                rows: 2,
+                copied: Some(1),
+            }],
+            steps: vec![&MIGRATIONS[0]],
+        };
         let report = Report::new(false, work);
         let text = "\
 done: adopt metadata_stamps (the database adapter's): 2 rows in it
@@ -274,6 +327,7 @@ done: adopt metadata_stamps (the database adapter's): 2 rows in it
   kept in file_metadata.legacy_columns: stamp_id, note
   may read it as before: app
   goes with the old table: trigger t
+done: keep the workflow_steps that is there as workflow_steps_before_stampd: 2 rows, 1 copied
 done: 0001 record
 ";
         assert_eq!(report.text(), text);

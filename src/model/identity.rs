@@ -28,6 +28,12 @@ pub fn event_id(leaf: &Leaf) -> Uuid {
     first_half_as_v8(leaf.as_bytes())
 }
 
+/// The identity of a row that follows from a key which is unique among its kind: UUIDv8 of
+/// BLAKE3(kind ‖ 0 ‖ key). Rows that are made anew from the same events are the same rows.
+pub fn row_id(kind: &str, key: &str) -> Uuid {
+    first_half_as_v8(Digest::of(format!("{kind}\0{key}").as_bytes()).as_bytes())
+}
+
 fn first_half_as_v8(hash: &[u8; 32]) -> Uuid {
     let (half, _) = hash.split_first_chunk().expect("16 of 32 bytes");
     Uuid::new_v8(*half)

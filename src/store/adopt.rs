@@ -1,4 +1,5 @@
-//! Adopting a `metadata_stamps` that stampd did not make: its rows move into the one schema.
+//! Adopting a `metadata_stamps` that stampd did not make: its rows move into the one schema. What
+//! is there under another of our names is `aside`'s.
 //!
 //! The old table is set aside under another name, the migrations make ours, and every row is
 //! carried over by a few statements inside the server, all in the migrator's transaction. `shape`
@@ -20,10 +21,12 @@ use super::error::StoreError;
 use look::names;
 use mapping::Mapping;
 
+pub(super) mod aside;
 mod look;
 mod mapping;
 mod shape;
 
+pub use aside::Aside;
 pub(super) use look::{Hold, look};
 pub use shape::Shape;
 
@@ -99,6 +102,22 @@ pub enum AdoptError {
          TABLE metadata_stamps NO FORCE ROW LEVEL SECURITY, or migrate as a superuser"
     )]
     Hidden(String),
+    /// A table that has to be renamed belongs to somebody else.
+    #[error(
+        "rename {table}: it belongs to {owner}; nothing was changed: migrate as {owner} or a \
+         superuser, or let {owner} say ALTER TABLE {table} OWNER TO {login}"
+    )]
+    Unnamable {
+        /// The table.
+        table: &'static str,
+        /// Whose it is.
+        owner: String,
+        /// Who asked.
+        login: String,
+    },
+    /// A table that has to be renamed is being used.
+    #[error("rename {0}: another session is using it; stop what writes to it, and try again")]
+    Used(&'static str),
     /// Others are using it.
     #[error(
         "adopt metadata_stamps: another session is using it; stop what writes to it, and try again"

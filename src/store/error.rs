@@ -150,7 +150,7 @@ impl StoreError {
 }
 
 /// The class of an SQLSTATE.
-fn class_of(code: &str) -> Class {
+pub(super) fn class_of(code: &str) -> Class {
     match code {
         FORK => Class::Fork,
         "57014" => Class::RetrySmaller,
@@ -167,7 +167,7 @@ fn class_of(code: &str) -> Class {
 }
 
 /// What the server said, or what became of the connection.
-fn explain(error: &tokio_postgres::Error) -> String {
+pub(super) fn explain(error: &tokio_postgres::Error) -> String {
     let asks_password = error.source().is_some_and(|cause| cause.to_string() == "password missing");
     if asks_password {
         return "the server asks for a password; say where it is: password = { file = \"…\" }, \

@@ -3,13 +3,14 @@
 //! Migrations are `migrations/postgres/NNNN_*.sql`, compiled in. All that are missing run in one
 //! transaction under an advisory lock, so a failure leaves the schema that was there, and two
 //! migrators at once do the work of one. A `metadata_stamps` of another program is adopted in the
-//! same transaction; what that means is `adopt`'s to say. Agents never migrate.
+//! same transaction, and what else has a name of ours makes room; what that means is `adopt`'s to
+//! say. Agents never migrate.
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 use uuid::Uuid;
 
-use super::adopt::{self, AdoptError, Adoption, Hold, Stage};
+use super::adopt::{self, AdoptError, Adoption, Aside, Hold, Stage, aside};
 use super::error::StoreError;
 use super::session::Session;
 use crate::model::digest::Digest;
@@ -25,6 +26,12 @@ pub struct Migration {
 }
 
 impl Migration {
+    /// The file's text.
+    #[cfg(test)]
+    pub(super) fn sql(&self) -> &'static str {
+        self.sql
+    }
+
     /// The digest of the file, which is never edited once released.
     fn checksum(&self) -> String {
         Digest::of(self.sql.as_bytes()).to_string()
@@ -42,25 +49,36 @@ macro_rules! migration {
 }
 
 /// Every migration, in order.
-pub const MIGRATIONS: [Migration; 5] = [
+pub const MIGRATIONS: [Migration; 6] = [
     migration!(1, "record", "0001_record.sql"),
     migration!(2, "append", "0002_append.sql"),
     migration!(3, "roles", "0003_roles.sql"),
     migration!(4, "stamping", "0004_stamping.sql"),
     migration!(5, "ingest", "0005_ingest.sql"),
+    migration!(6, "adapter", "0006_adapter.sql"),
 ];
 
 /// The tables that the migrations make.
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 19] = [
     adopt::TABLE,
     adopt::UNPLACED,
+    "adapter_dead",
+    "adapter_offsets",
+    "bridge_state_events",
+    "bridge_states",
+    "fsm_transitions",
+    "gaps",
+    "node_registrations",
     "outbox",
+    "pending_steps",
     "stamp_events",
     "stampd_ledger",
     "stampd_schema",
     "stampd_tokens",
     "streams",
     "withheld",
+    "workflow_executions",
+    "workflow_steps",
 ];
 
 /// Any number that no other program is likely to lock: "stampd" in ASCII.
@@ -80,6 +98,8 @@ pub struct Survey {
     pub standby: bool,
     /// Where the schema stands.
     pub standing: Standing,
+    /// Tables under names that a migration which is missing wants for its own.
+    pub strangers: Vec<String>,
     /// The identity of the record.
     pub ledger: Option<Uuid>,
     /// Whether this login may append.
@@ -101,6 +121,17 @@ pub enum Standing {
     Ahead(i32),
     /// The migration of this version was another one than ours.
     Altered(i32),
+}
+
+impl Standing {
+    /// Whether the migration of this version is still to run.
+    fn lacks(&self, version: i32) -> bool {
+        match self {
+            Self::Blank | Self::Foreign(_) => true,
+            Self::Behind(ran) => *ran < version,
+            Self::Current | Self::Ahead(_) | Self::Altered(_) => false,
+        }
+    }
 }
 
 /// Why a database cannot be migrated. Nothing was changed in any case.
@@ -160,6 +191,8 @@ pub async fn survey(session: &mut Session) -> Result<Survey, StoreError> {
 pub struct Work {
     /// The foreign table that is adopted.
     pub adoption: Option<Adoption>,
+    /// The foreign tables that are renamed.
+    pub aside: Vec<Aside>,
     /// The migrations that are missing.
     pub steps: Vec<&'static Migration>,
 }
@@ -169,9 +202,9 @@ pub type Watch<'a> = &'a mut (dyn FnMut(Stage) + Send);
 
 /// Tells what is to be done, and refuses a database that must not be migrated.
 pub async fn plan(session: &mut Session, watch: Watch<'_>) -> Result<Work, MigrateError> {
-    let (steps, adopts) = missing(&survey(session).await?)?;
-    if !adopts {
-        return Ok(Work { adoption: None, steps });
+    let missing = Missing::of(&survey(session).await?)?;
+    if !missing.meets_others() {
+        return Ok(Work { adoption: None, aside: Vec::new(), steps: missing.steps });
     }
     session.run(async |client| Ok(plan_with(client, watch).await)).await?
 }
@@ -181,20 +214,21 @@ async fn plan_with(client: &mut Client, watch: Watch<'_>) -> Result<Work, Migrat
     let transaction = client.transaction().await.map_err(StoreError::from)?;
     lock(&transaction).await?;
     let survey = survey_with(transaction.client()).await.map_err(StoreError::from)?;
-    let (steps, adopts) = missing(&survey)?;
+    let missing = Missing::of(&survey)?;
     let mut adoption = None;
-    if adopts {
+    if missing.adopts {
         let found = adopt::look(&transaction, Hold::Loose).await?;
         adoption = Some(found.assess(&transaction, watch).await?);
     }
+    let aside = aside::look(&transaction, &missing.strangers).await?;
     transaction.rollback().await.map_err(StoreError::from)?;
-    Ok(Work { adoption, steps })
+    Ok(Work { adoption, aside, steps: missing.steps })
 }
 
 /// Does what is to be done; returns what was.
 pub async fn run(session: &mut Session, watch: Watch<'_>) -> Result<Work, MigrateError> {
     // The first look says what is wrong without waiting for anyone.
-    missing(&survey(session).await?)?;
+    Missing::of(&survey(session).await?)?;
     session.run(async |client| Ok(run_with(client, watch).await)).await?
 }
 
@@ -203,26 +237,33 @@ async fn run_with(client: &mut Client, watch: Watch<'_>) -> Result<Work, Migrate
     lock(&transaction).await?;
     // Another migrator may have been at work while we waited.
     let survey = survey_with(transaction.client()).await.map_err(StoreError::from)?;
-    let (steps, adopts) = missing(&survey)?;
+    let missing = Missing::of(&survey)?;
     let mut found = None;
-    if adopts {
+    if missing.adopts {
         let old = adopt::look(&transaction, Hold::Fast).await?;
         old.set_aside(&transaction).await?;
         found = Some(old);
     }
-    for step in &steps {
+    let mut aside = aside::look(&transaction, &missing.strangers).await?;
+    for stranger in &aside {
+        aside::rename(&transaction, stranger).await?;
+    }
+    for step in &missing.steps {
         apply(&transaction, step).await.map_err(|error| MigrateError::Step {
             version: step.version,
             name: step.name,
             source: error.into(),
         })?;
     }
+    for stranger in &mut aside {
+        aside::copy(&transaction, stranger).await?;
+    }
     let mut adoption = None;
     if let Some(found) = found {
         adoption = Some(found.carry(&transaction, watch).await?);
     }
     transaction.commit().await.map_err(StoreError::from)?;
-    Ok(Work { adoption, steps })
+    Ok(Work { adoption, aside, steps: missing.steps })
 }
 
 async fn lock(transaction: &Transaction<'_>) -> Result<(), MigrateError> {
@@ -245,22 +286,45 @@ async fn apply(
     Ok(())
 }
 
-/// The migrations that a database lacks, and whether a table is to be adopted with them.
-fn missing(survey: &Survey) -> Result<(Vec<&'static Migration>, bool), MigrateError> {
-    if let Some(unfit) = survey.unfit() {
-        return Err(MigrateError::Unfit(unfit));
+/// What a database lacks, and what stands where it goes.
+struct Missing {
+    steps: Vec<&'static Migration>,
+    /// Whether a foreign `metadata_stamps` becomes ours.
+    adopts: bool,
+    strangers: Vec<String>,
+}
+
+impl Missing {
+    fn of(survey: &Survey) -> Result<Self, MigrateError> {
+        if let Some(unfit) = survey.unfit() {
+            return Err(MigrateError::Unfit(unfit));
+        }
+        let ran = match &survey.standing {
+            Standing::Blank => 0,
+            Standing::Behind(version) => *version,
+            Standing::Current => MIGRATIONS.len() as i32,
+            Standing::Ahead(version) => return Err(MigrateError::Newer(*version)),
+            Standing::Altered(version) => return Err(MigrateError::Altered(*version)),
+            Standing::Foreign(tables) if tables.iter().all(|table| makes_room(table)) => 0,
+            Standing::Foreign(tables) => return Err(MigrateError::Foreign(tables.join(", "))),
+        };
+        let adopts = match &survey.standing {
+            Standing::Foreign(tables) => tables.iter().any(|table| table == adopt::TABLE),
+            _ => false,
+        };
+        let steps = MIGRATIONS.iter().filter(|migration| migration.version > ran).collect();
+        Ok(Self { steps, adopts, strangers: survey.strangers.clone() })
     }
-    let ran = match &survey.standing {
-        Standing::Blank => 0,
-        Standing::Behind(version) => *version,
-        Standing::Current => MIGRATIONS.len() as i32,
-        Standing::Ahead(version) => return Err(MigrateError::Newer(*version)),
-        Standing::Altered(version) => return Err(MigrateError::Altered(*version)),
-        Standing::Foreign(tables) if *tables == [adopt::TABLE] => 0,
-        Standing::Foreign(tables) => return Err(MigrateError::Foreign(tables.join(", "))),
-    };
-    let steps = MIGRATIONS.iter().filter(|migration| migration.version > ran).collect();
-    Ok((steps, matches!(survey.standing, Standing::Foreign(_))))
+
+    /// Whether something of another program's is in the way.
+    fn meets_others(&self) -> bool {
+        self.adopts || !self.strangers.is_empty()
+    }
+}
+
+/// Whether we know what to do about a foreign table of this name.
+fn makes_room(table: &str) -> bool {
+    table == adopt::TABLE || aside::is_ours_to_take(table)
 }
 
 impl Survey {
@@ -296,12 +360,15 @@ async fn survey_with(client: &Client) -> Result<Survey, tokio_postgres::Error> {
         )
         .await?;
     let present: Vec<String> = row.try_get(3)?;
+    let mut strangers = present.clone();
     let (standing, ledger) = record(client, present).await?;
+    strangers.retain(|table| standing.lacks(aside::SINCE) && aside::is_ours_to_take(table));
     Ok(Survey {
         server: row.try_get(0)?,
         encoding: row.try_get(1)?,
         standby: row.try_get(2)?,
         standing,
+        strangers,
         ledger,
         may_append: row.try_get(4)?,
     })

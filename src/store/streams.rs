@@ -15,7 +15,7 @@ use super::session::Session;
 use crate::model::batch::{Batch, Entry};
 use crate::model::stream::Leaf;
 
-const APPEND: &str = "SELECT new_size, head, accepted, duplicates \
+pub(super) const APPEND: &str = "SELECT new_size, head, accepted, duplicates \
      FROM public.stampd_append($1, $2, $3, $4, $5, $6, $7, $8)";
 
 /// Whether a piece may begin beyond the end of what is held.
@@ -99,24 +99,35 @@ pub(super) struct Piece<'b> {
 
 impl<'b> Piece<'b> {
     pub(super) fn new(batch: &'b Batch, gaps: Gaps) -> Self {
-        let count = batch.entries.len();
-        let mut piece = Self {
-            stream: batch.stream.as_uuid(),
-            first_seq: batch.first_seq as i64,
-            bodies: Vec::with_capacity(count),
-            leaves: Vec::with_capacity(32 * count),
-            stamp_ids: Vec::with_capacity(16 * count),
-            reasons: Vec::with_capacity(count),
-            sinces: Vec::with_capacity(count),
-            beyond: gaps == Gaps::Kept,
-        };
+        let (stream, count) = (batch.stream.as_uuid(), batch.entries.len());
+        let mut piece = Self::empty(stream, batch.first_seq, count, gaps);
         for entry in &batch.entries {
             piece.push(entry);
         }
         piece
     }
 
-    fn push(&mut self, entry: &'b Entry) {
+    /// A piece that begins at a position, with room for `count` entries.
+    pub(super) fn empty(stream: Uuid, first_seq: u64, count: usize, gaps: Gaps) -> Self {
+        Self {
+            stream,
+            first_seq: first_seq as i64,
+            bodies: Vec::with_capacity(count),
+            leaves: Vec::with_capacity(32 * count),
+            stamp_ids: Vec::with_capacity(16 * count),
+            reasons: Vec::with_capacity(count),
+            sinces: Vec::with_capacity(count),
+            beyond: gaps == Gaps::Kept,
+        }
+    }
+
+    /// The position after the last.
+    pub(super) fn next_seq(&self) -> i64 {
+        self.first_seq + self.bodies.len() as i64
+    }
+
+    /// Takes the entry of the next position.
+    pub(super) fn push(&mut self, entry: &'b Entry) {
         self.leaves.extend_from_slice(entry.leaf().as_bytes());
         let (body, id, reason, since) = match entry {
             Entry::Stamp(sealed) => {
@@ -133,7 +144,8 @@ impl<'b> Piece<'b> {
         self.sinces.push(since);
     }
 
-    async fn send(
+    /// Appends it, within whatever transaction there is.
+    pub(super) async fn send(
         &self,
         client: &Client,
         statement: &Statement,

@@ -102,7 +102,8 @@ async fn becomes_ours(published: &Published, rows: u32, wanted: &[String]) {
     assert_eq!(adoption(&plan), adoption(&done), "{label}: the plan is what was done");
     assert_eq!(adoption(&done)["shape"], published.shape);
     assert_eq!(adoption(&done)["rows_placed"], rows);
-    assert_eq!(plan.text().replace("to do", "done"), done.text());
+    let plan = plan.text().replace("to do", "done").replace("those that fit are", "0");
+    assert_eq!(plan, done.text());
 
     assert_eq!(count(&client, "SELECT count(*) FROM metadata_stamps").await, i64::from(rows));
     let after: String = client.query_one(digests, &[]).await.unwrap().get(0);
@@ -112,7 +113,7 @@ async fn becomes_ours(published: &Published, rows: u32, wanted: &[String]) {
     assert_eq!(migrate(&database.admin(), true).await.unwrap().exit(), Exit::Fine, "{label}");
     // But for what stood beside it and is none of ours, the schema is that of a new database.
     database.batch(
-        "TRUNCATE metadata_stamps; DROP TABLE IF EXISTS workflow_executions, alembic_version;
+        "TRUNCATE metadata_stamps; DROP TABLE IF EXISTS workflow_executions_before_stampd, alembic_version;
          DROP FUNCTION IF EXISTS update_updated_at_column()",
     );
     assert_eq!(shape(&database).await, wanted, "{label}");
@@ -597,13 +598,117 @@ async fn a_table_of_ours_without_the_rest_is_adopted_as_it_is() {
     let rest = "DO $$ DECLARE t regclass; f regprocedure; BEGIN
             FOR t IN SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace
                 AND relkind = 'r' AND relname <> 'metadata_stamps' LOOP
-                EXECUTE format('DROP TABLE %s', t);
+                EXECUTE format('DROP TABLE IF EXISTS %s CASCADE', t);
             END LOOP;
             FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'public'::regnamespace LOOP
-                EXECUTE format('DROP FUNCTION %s', f);
+                EXECUTE format('DROP FUNCTION IF EXISTS %s CASCADE', f);
             END LOOP;
         END $$";
     record.database.batch(rest);
     migrate(&record.database.admin(), false).await.unwrap();
     assert_eq!(rows(&client, query).await, before);
 }
+
+/// The database adapter's other tables, each with a row that fits and one that does not.
+const ADAPTERS: &str = "
+    CREATE TABLE workflow_executions (
+        id uuid PRIMARY KEY, correlation_id uuid NOT NULL UNIQUE, workflow_type varchar(100) NOT NULL,
+        current_state varchar(50) NOT NULL, namespace varchar(255) NOT NULL,
+        started_at timestamp NOT NULL DEFAULT now(), completed_at timestamp,
+        execution_time_ms integer, error_message text, metadata jsonb DEFAULT '{}', note text,
+        created_at timestamp DEFAULT now(), updated_at timestamp DEFAULT now());
+    CREATE INDEX workflow_executions_recent ON workflow_executions (started_at);
+    INSERT INTO workflow_executions VALUES
+        ('11111111-1111-4111-8111-111111111111', '22222222-2222-4222-8222-222222222222', 'build',
+            'COMPLETED', 'a.b.c', '2025-01-02 03:04:05', '2025-01-02 03:04:06', 1000, NULL,
+            '{\"a\": 1}', 'unknown to us'),
+        ('33333333-3333-4333-8333-333333333333', '44444444-4444-4444-8444-444444444444', 'build',
+            'FAILED', 'a.b.c', '2025-01-02 03:04:05', NULL, -1, NULL, NULL, NULL);
+    CREATE TABLE workflow_steps (
+        id uuid PRIMARY KEY,
+        workflow_id uuid NOT NULL REFERENCES workflow_executions ON DELETE CASCADE,
+        step_name varchar(100), step_order integer, status text, step_data jsonb,
+        created_at timestamptz);
+    INSERT INTO workflow_steps VALUES
+        (gen_random_uuid(), '11111111-1111-4111-8111-111111111111', 'compile', 0, 'COMPLETED'),
+        (gen_random_uuid(), '33333333-3333-4333-8333-333333333333', 'compile', 0, 'COMPLETED');
+    CREATE TABLE fsm_transitions (id uuid, entity_id uuid, entity_type text, to_state text,
+        transition_event text);
+    INSERT INTO fsm_transitions VALUES (gen_random_uuid(), gen_random_uuid(), 'w', 'a', 'go'),
+        (gen_random_uuid(), gen_random_uuid(), 'w', NULL, 'go');
+    CREATE TABLE bridge_states (bridge_id uuid, namespace text, total_workflows_processed integer,
+        total_items_aggregated integer, current_fsm_state text);
+    INSERT INTO bridge_states VALUES (gen_random_uuid(), 'a.b.c', 5, 50, 'IDLE'),
+        (gen_random_uuid(), 'a.b.c', -5, 50, 'IDLE');
+    CREATE TABLE node_registrations (node_id text, health_status text, last_heartbeat timestamptz);
+    INSERT INTO node_registrations VALUES ('a', 'HEALTHY', '2025-01-02 03:04:05.000001+00'),
+        (repeat('long', 100), 'HEALTHY', now());
+    CREATE VIEW gaps AS SELECT 1 AS one";
+
+#[tokio::test]
+async fn the_adapters_other_tables_are_kept_and_what_fits_is_copied() {
+    let fresh = Database::create();
+    fresh.batch(ADAPTERS);
+    makes_room(&fresh).await;
+
+    // The same in a database whose schema is older than those tables.
+    let older = Database::create();
+    migrate(&older.admin(), false).await.unwrap();
+    older.batch(
+        "DROP TABLE workflow_executions, workflow_steps, pending_steps, fsm_transitions,
+            bridge_states, bridge_state_events, node_registrations, adapter_offsets, adapter_dead,
+            gaps;
+        DROP FUNCTION stampd_gaps, stampd_newer, stampd_touch;
+        DELETE FROM stampd_schema WHERE version >= 6",
+    );
+    older.batch(ADAPTERS);
+    makes_room(&older).await;
+}
+
+async fn makes_room(database: &Database) {
+    let plan = migrate(&database.admin(), true).await.unwrap();
+    assert_eq!(plan.exit(), Exit::Degraded);
+    let first = plan.text().lines().next().unwrap().to_owned();
+    assert_eq!(
+        first,
+        "to do: keep the workflow_executions that is there as workflow_executions_before_stampd: \
+         2 rows, those that fit are copied"
+    );
+    let done = serde_json::to_value(migrate(&database.admin(), false).await.unwrap()).unwrap();
+    let aside = done["aside"].as_array().unwrap();
+    for (kept, table) in aside.iter().zip(ADAPTER_TABLES) {
+        let rows = json!({
+            "table": table, "kept_as": format!("{table}_before_stampd"), "rows": 2, "rows_copied": 1,
+        });
+        assert_eq!(*kept, rows);
+    }
+    assert_eq!(aside.len(), ADAPTER_TABLES.len() + 1);
+    assert_eq!((&aside[5]["table"], &aside[5]["rows_copied"]), (&json!("gaps"), &json!(0)));
+
+    let client = database.admin().connect().await;
+    for table in ADAPTER_TABLES {
+        assert_eq!(count(&client, &format!("SELECT count(*) FROM {table}")).await, 1, "{table}");
+        let kept = format!("SELECT count(*) FROM {table}_before_stampd");
+        assert_eq!(count(&client, &kept).await, 2, "{table}");
+    }
+    let workflow = "SELECT s.step_name, w.started_at = '2025-01-02 03:04:05+00' AS utc, w.metadata,
+        w.finished_by FROM workflow_steps s JOIN workflow_executions w ON w.id = s.workflow_id";
+    assert_eq!(
+        rows(&client, workflow).await,
+        [json!({ "step_name": "compile", "utc": true, "metadata": { "a": 1 }, "finished_by": "" })]
+    );
+    let heard = "SELECT heard_by FROM node_registrations";
+    assert_eq!(
+        rows(&client, heard).await,
+        [json!({ "heard_by": "2025-01-02T03:04:05.000001000Z" })]
+    );
+    assert!(migrate(&database.admin(), true).await.unwrap().text().starts_with("nothing to do"));
+}
+
+const ADAPTER_TABLES: [&str; 5] = [
+    "workflow_executions",
+    "workflow_steps",
+    "fsm_transitions",
+    "bridge_states",
+    "node_registrations",
+];

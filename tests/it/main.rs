@@ -25,6 +25,7 @@ mod ingest;
 mod migrate;
 mod netcheck;
 mod onex_text;
+mod operations;
 mod outbox;
 mod postgres;
 mod rooted;
