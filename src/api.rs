@@ -28,8 +28,6 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::HeaderValue;
-use axum::http::header::WWW_AUTHENTICATE;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -148,13 +146,13 @@ pub fn router(state: State) -> Router {
         .route("/metrics", get(metrics::negotiated))
         .route(&format!("{PREFIX}/health"), get(health::enveloped))
         .route(&format!("{PREFIX}/metrics"), get(metrics::summary))
+        .merge(streams)
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         // Each route has its own limit.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(Arc::clone(&api), attend))
         .with_state(api)
-        .merge(streams)
 }
 
 /// What is served both at the root and below [`PREFIX`]. Not nested: to strip a prefix costs every
@@ -193,9 +191,7 @@ async fn admit(
 ) -> Response {
     if !token.admits(request.headers()) {
         let message = "send the token of this server: Authorization: Bearer …";
-        let mut response = Problem::new(Code::Unauthorized, message).into_response();
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        return response;
+        return Problem::new(Code::Unauthorized, message).into_response();
     }
     next.run(request).await
 }

@@ -8,10 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
-use subtle::ConstantTimeEq as _;
 
 use crate::model::digest::Digest;
-use crate::runtime::http::bearer_of;
+use crate::runtime::http::{bearer_of, same};
 use crate::store::StoreError;
 use crate::store::ingest::{Bearer, Ingest};
 use crate::store::tokens;
@@ -104,7 +103,7 @@ fn presented(headers: &HeaderMap) -> Result<&str, AuthError> {
 fn find(bearers: &[Bearer], digest: &Digest) -> Option<Bearer> {
     let mut found = None;
     for bearer in bearers {
-        if bool::from(bearer.digest.as_bytes().ct_eq(digest.as_bytes())) {
+        if same(bearer.digest.as_bytes(), digest.as_bytes()) {
             found = Some(bearer);
         }
     }

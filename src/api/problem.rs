@@ -3,18 +3,14 @@
 //! Promises: the status inside a reply is that of the reply, and nothing in it tells of the server:
 //! no SQL, no path, no stack. What an operator has to know goes to the log.
 
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::call::CORRELATION;
-use crate::runtime::http::{BodyError, Refusal};
+use crate::runtime::http::{self, BodyError, Refusal};
 
-/// The media type of every problem.
-const MEDIA_TYPE: &str = "application/problem+json";
-
-/// Seconds after which a caller of an unavailable store may come again.
+/// Seconds after which a caller may come again where nothing better is known.
 const RETRY_AFTER_S: u64 = 1;
 
 /// What kind of problem it is, in words that clients compare.
@@ -50,6 +46,20 @@ pub enum Code {
     Unauthorized,
     /// Not for that host, origin or token.
     Forbidden,
+    /// The bearer has no such stream.
+    StreamNotFound,
+    /// The piece begins beyond what is held of its stream.
+    OutOfOrder,
+    /// A known position of a stream would get another stamp.
+    Equivocation,
+    /// The body is packed in a way that is not read here.
+    EncodingUnsupported,
+    /// A stamp of a later version of the protocol.
+    VersionUnsupported,
+    /// The record refuses a stamp of a piece.
+    StampRefused,
+    /// What only whoever runs the server can mend; its log has it.
+    InternalError,
 }
 
 impl Code {
@@ -71,14 +81,24 @@ impl Code {
             Self::RateLimited => "RATE_LIMITED",
             Self::Unauthorized => "UNAUTHORIZED",
             Self::Forbidden => "FORBIDDEN",
+            Self::StreamNotFound => "STREAM_NOT_FOUND",
+            Self::OutOfOrder => "OUT_OF_ORDER",
+            Self::Equivocation => "EQUIVOCATION",
+            Self::EncodingUnsupported => "ENCODING_UNSUPPORTED",
+            Self::VersionUnsupported => "VERSION_UNSUPPORTED",
+            Self::StampRefused => "STAMP_REFUSED",
+            Self::InternalError => "INTERNAL_ERROR",
         }
     }
 
     /// The status that goes with it.
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::ValidationError | Self::NamespaceInvalid => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::StampNotFound | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::ValidationError
+            | Self::NamespaceInvalid
+            | Self::VersionUnsupported
+            | Self::StampRefused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::StampNotFound | Self::NotFound | Self::StreamNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::EmptyBatchRequest | Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::BatchTooLarge | Self::ContentTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -87,6 +107,9 @@ impl Code {
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::OutOfOrder | Self::Equivocation => StatusCode::CONFLICT,
+            Self::EncodingUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
@@ -102,16 +125,22 @@ pub struct Problem {
     pub message: String,
     /// Seconds for a Retry-After.
     pub retry_after_s: Option<u64>,
-    /// The caller's id for the request.
-    pub correlation_id: Option<String>,
+    /// What comes beside the members that every problem has.
+    pub extra: Map<String, Value>,
 }
 
 impl Problem {
     /// A problem of no one field.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        let retry_after_s =
-            matches!(code, Code::DatabaseUnavailable | Code::Overloaded).then_some(RETRY_AFTER_S);
-        Self { code, field: None, message: message.into(), retry_after_s, correlation_id: None }
+        let passes =
+            matches!(code, Code::DatabaseUnavailable | Code::Overloaded | Code::RateLimited);
+        Self {
+            code,
+            field: None,
+            message: message.into(),
+            retry_after_s: passes.then_some(RETRY_AFTER_S),
+            extra: Map::new(),
+        }
     }
 
     /// A field that does not say what it has to.
@@ -141,35 +170,30 @@ impl Problem {
 
     fn to_body(&self) -> Value {
         let status = self.code.status();
-        json!({
+        let mut body = json!({
             "status": "error",
             "success": false,
             "data": null,
             "error": [self.to_item()],
             "message": self.message,
             "error_message": self.message,
-            "metadata": {
-                "status_code": status.as_u16(),
-                "correlation_id": self.correlation_id,
-            },
+            "metadata": {"status_code": status.as_u16()},
             "status_code": status.as_u16(),
             "type": "about:blank",
             "title": status.canonical_reason(),
             "detail": self.message,
             "code": self.code.as_str(),
-        })
+        });
+        if let Value::Object(members) = &mut body {
+            members.extend(self.extra.clone());
+        }
+        body
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = self.to_body().to_string();
-        let mut response = (self.code.status(), body).into_response();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if let Some(seconds) = self.retry_after_s {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
+        let mut response = http::problem(self.code.status(), &self.to_body(), self.retry_after_s);
         response.extensions_mut().insert(self.code);
         response
     }
@@ -210,7 +234,7 @@ mod tests {
     #[test]
     fn what_may_be_repeated_says_when() {
         let response = Problem::new(Code::DatabaseUnavailable, "x").into_response();
-        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        assert_eq!(response.headers()["retry-after"], "1");
         assert!(Problem::new(Code::NotFound, "x").retry_after_s.is_none());
     }
 }

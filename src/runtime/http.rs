@@ -37,13 +37,13 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::bearer::{Bearer, bearer_of};
+pub use self::bearer::{Bearer, bearer_of, same};
 use self::body::Watched;
 pub use self::body::{BodyError, Pace};
 use self::gate::Gate;
 use self::linger::Unread;
 pub use self::rate::Rate;
-pub use self::refusal::{Refusal, problem};
+pub use self::refusal::{Refusal, problem, refuse};
 use self::stream::Unstalled;
 
 /// How long to wait after the system refused a connection for want of descriptors or memory: asking
@@ -91,7 +91,7 @@ impl Default for Config {
             connections_max: 1_024,
             rate: None,
             drain: Duration::from_secs(10),
-            refuse: problem,
+            refuse,
         }
     }
 }

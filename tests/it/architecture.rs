@@ -89,7 +89,7 @@ const REACH: &[(&str, &[&str])] = &[
     ("rusqlite", &["spool"]),
     ("sd_notify", &["runtime::notify"]),
     ("sha2", &["model"]),
-    ("subtle", &["api"]),
+    ("subtle", &["runtime::http"]),
     ("tokio_postgres", &["store"]),
     ("tokio_postgres_rustls", &["store"]),
     ("tracing_appender", &["runtime::telemetry"]),

@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 
 use self::refusal::Refusal;
 use crate::api::auth::Auth;
+use crate::api::problem::Problem;
 use crate::model::batch::{Batch, Entry};
 use crate::model::digest::hex;
 use crate::model::stream::StreamId;
@@ -79,8 +80,8 @@ impl Streams {
     }
 }
 
-/// The routes.
-pub fn router(streams: Streams) -> Router {
+/// The routes, for a router of any state.
+pub fn router<S: Clone + Send + Sync + 'static>(streams: Streams) -> Router<S> {
     Router::new()
         .route("/api/v1/streams", get(record))
         .route("/api/v1/streams/{id}", get(extent))
@@ -112,8 +113,9 @@ impl Streams {
     fn answer(&self, outcome: Result<Value, Refusal>) -> Response {
         outcome.map_or_else(
             |refusal| {
-                self.0.figures.refused.of([refusal.code()]).inc();
-                refusal.into_response()
+                let problem = Problem::from(refusal);
+                self.0.figures.refused.of([problem.code.as_str()]).inc();
+                problem.into_response()
             },
             |told| Json(told).into_response(),
         )

@@ -1,11 +1,13 @@
-//! Why a request got no further than the door, and the plain wording of it.
+//! Why a request got no further than the door, the plain wording of it, and the one way in which any
+//! request is refused.
 
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
+use serde_json::{Value, json};
 
 /// Why no route saw a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,22 +51,30 @@ impl Refusal {
     }
 }
 
-/// Words a refusal as `application/problem+json`, and no more.
-pub fn problem(refusal: &Refusal, _request: &HeaderMap) -> Response {
+/// Words a refusal, and no more.
+pub fn refuse(refusal: &Refusal, _request: &HeaderMap) -> Response {
     let status = refusal.status();
-    let title = status.canonical_reason().unwrap_or_default();
-    let body = serde_json::json!({
+    let body = json!({
         "type": "about:blank",
-        "title": title,
+        "title": status.canonical_reason(),
         "status": status.as_u16(),
         "detail": refusal.to_string(),
     });
+    problem(status, &body, refusal.retry_after_s())
+}
+
+/// A reply of `application/problem+json`. It says when to come again, where waiting helps, and how to
+/// log in, where that is missing.
+pub fn problem(status: StatusCode, body: &Value, retry_after_s: Option<u64>) -> Response {
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if let Some(seconds) = refusal.retry_after_s() {
+    if let Some(seconds) = retry_after_s {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
 }

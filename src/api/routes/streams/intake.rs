@@ -9,6 +9,7 @@ use axum::http::header::CONTENT_ENCODING;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::refusal::Refusal;
+use crate::api::problem::Problem;
 use crate::model::batch::Batch;
 use crate::model::piece;
 use crate::model::stream::StreamId;
@@ -62,7 +63,11 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
 fn broken(error: &(dyn std::error::Error + 'static), bytes_max: usize) -> Refusal {
     let too_long = error.is::<LengthLimitError>()
         || matches!(BodyError::of(error), Some(BodyError::TooLong(_)));
-    if too_long { Refusal::TooLarge(bytes_max) } else { Refusal::Cut }
+    if too_long {
+        return Refusal::TooLarge(bytes_max);
+    }
+    let problem = Problem::of_body(error);
+    Refusal::Body(problem.code, problem.message)
 }
 
 /// Unpacks no further than to the limit, whatever the body would become.

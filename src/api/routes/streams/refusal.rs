@@ -1,16 +1,13 @@
-//! Why a request to `/api/v1/streams` is refused, as its status, its code and what a person reads.
+//! Why a request to `/api/v1/streams` is refused, as a problem.
 //!
 //! The codes and what comes with them are read by `sink::bridge`: 401 and 403 need a person, 409
 //! carries the size to go on from, 413 asks for less at once, 422 names the stamp at fault, 429 and
 //! 503 say when to come again.
 
-use axum::Json;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use crate::api::auth::AuthError;
+use crate::api::problem::{Code, Problem};
 use crate::model::class::Class;
 use crate::model::namespace::Namespace;
 use crate::model::piece::PieceError;
@@ -45,8 +42,8 @@ pub(super) enum Refusal {
     Encoding,
     /// It is not what its coding says.
     Unpack,
-    /// The body ended early or came too slowly.
-    Cut,
+    /// The body ended early or came too slowly: the code and the words of it.
+    Body(Code, String),
     /// It is not a piece of the stream.
     Piece(PieceError),
     /// The record refuses a stamp of it; the SQLSTATE.
@@ -102,45 +99,35 @@ impl From<StoreError> for Refusal {
     }
 }
 
-impl Refusal {
-    /// The code of the reply, and of the metric.
-    pub(super) fn code(&self) -> &'static str {
-        match self {
-            Self::Unauthorized(_) => "UNAUTHORIZED",
-            Self::Foreign | Self::OutOfScope(_) => "FORBIDDEN",
-            Self::Unknown => "STREAM_NOT_FOUND",
-            Self::OutOfOrder(_) => "OUT_OF_ORDER",
-            Self::Equivocation { .. } => "EQUIVOCATION",
-            Self::TooLarge(_) | Self::TooSlow | Self::Piece(PieceError::TooMany(_)) => {
-                "CONTENT_TOO_LARGE"
-            }
-            Self::Encoding => "ENCODING_UNSUPPORTED",
-            Self::Piece(error) if error.is_of_newer_version() => "VERSION_UNSUPPORTED",
-            Self::Unpack | Self::Cut | Self::Piece(_) => "VALIDATION_ERROR",
-            Self::Rejected { .. } => "STAMP_REFUSED",
-            Self::Busy => "RATE_LIMITED",
-            Self::Away => "DATABASE_UNAVAILABLE",
-            Self::NoLedger | Self::Broken | Self::Panicked => "INTERNAL_ERROR",
-        }
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let extra = match refusal.extra() {
+            Value::Object(extra) => extra,
+            _ => Map::new(),
+        };
+        Self { extra, ..Self::new(refusal.code(), refusal.detail()) }
     }
+}
 
-    const fn status(&self) -> StatusCode {
+impl Refusal {
+    const fn code(&self) -> Code {
         match self {
-            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::Foreign | Self::OutOfScope(_) => StatusCode::FORBIDDEN,
-            Self::Unknown => StatusCode::NOT_FOUND,
-            Self::OutOfOrder(_) | Self::Equivocation { .. } => StatusCode::CONFLICT,
+            Self::Unauthorized(_) => Code::Unauthorized,
+            Self::Foreign | Self::OutOfScope(_) => Code::Forbidden,
+            Self::Unknown => Code::StreamNotFound,
+            Self::OutOfOrder(_) => Code::OutOfOrder,
+            Self::Equivocation { .. } => Code::Equivocation,
             Self::TooLarge(_) | Self::TooSlow | Self::Piece(PieceError::TooMany(_)) => {
-                StatusCode::PAYLOAD_TOO_LARGE
+                Code::ContentTooLarge
             }
-            Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Cut => StatusCode::BAD_REQUEST,
-            Self::Unpack | Self::Piece(_) | Self::Rejected { .. } => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
-            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
-            Self::Away => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NoLedger | Self::Broken | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Encoding => Code::EncodingUnsupported,
+            Self::Body(code, _) => *code,
+            Self::Piece(error) if error.is_of_newer_version() => Code::VersionUnsupported,
+            Self::Unpack | Self::Piece(_) => Code::ValidationError,
+            Self::Rejected { .. } => Code::StampRefused,
+            Self::Busy => Code::RateLimited,
+            Self::Away => Code::DatabaseUnavailable,
+            Self::NoLedger | Self::Broken | Self::Panicked => Code::InternalError,
         }
     }
 
@@ -166,7 +153,7 @@ impl Refusal {
             Self::TooSlow => "the piece takes too long: send fewer stamps at once".to_owned(),
             Self::Encoding => "Content-Encoding is zstd or identity".to_owned(),
             Self::Unpack => "the body is not zstd".to_owned(),
-            Self::Cut => "the body did not come whole".to_owned(),
+            Self::Body(_, message) => message.clone(),
             Self::Piece(error) => format!("failed to {}", chain(error)),
             Self::Rejected { code, .. } => {
                 format!("the record refuses a stamp of the piece (SQLSTATE {code})")
@@ -178,61 +165,17 @@ impl Refusal {
         }
     }
 
-    /// What comes beside the usual members.
-    fn extra(&self) -> Map<String, Value> {
-        let value = match self {
+    /// What comes beside the usual members, as an object.
+    fn extra(&self) -> Value {
+        match self {
             Self::OutOfOrder(appended) => json!({
                 "size": appended.size, "leaf": appended.head.map(|leaf| leaf.to_string()),
             }),
             Self::Equivocation { seq } | Self::Rejected { seq, .. } => json!({ "seq": seq }),
             // The stamp is fine there, and nobody should set it aside.
-            Self::Piece(error) if error.is_of_newer_version() => json!({}),
+            Self::Piece(error) if error.is_of_newer_version() => Value::Null,
             Self::Piece(PieceError::Entry { seq, .. }) => json!({ "seq": seq }),
-            _ => json!({}),
-        };
-        match value {
-            Value::Object(extra) => extra,
-            _ => Map::new(),
+            _ => Value::Null,
         }
-    }
-
-    const fn retry_after_s(&self) -> Option<u64> {
-        match self {
-            Self::Busy | Self::Away => Some(1),
-            _ => None,
-        }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let (status, code, detail) = (self.status(), self.code(), self.detail());
-        let mut body = json!({
-            "type": "about:blank",
-            "title": status.canonical_reason(),
-            "status": "error",
-            "status_code": status.as_u16(),
-            "code": code,
-            "detail": detail,
-            "message": detail,
-            "success": false,
-            "error": [{ "code": code, "field": null, "message": detail }],
-            "error_message": detail,
-            "data": null,
-            "metadata": { "status_code": status.as_u16() },
-        });
-        if let Value::Object(members) = &mut body {
-            members.extend(self.extra());
-        }
-        let mut response = (status, Json(body)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = self.retry_after_s() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        response
     }
 }
