@@ -171,6 +171,34 @@ async fn texts_are_hashed_and_checked(server: &Server) {
         let valid = server.post(route, &json!({"content": rich})).await.body;
         assert_eq!(valid["data"]["is_valid"], true, "{route} {valid}");
     }
+    protocol_is_weighed_by_its_level(server, rich.as_str().unwrap()).await;
+}
+
+async fn protocol_is_weighed_by_its_level(server: &Server, stamped: &str) {
+    let old = stamped.replace("protocol_version: 1.0", "protocol_version: 0.9");
+    let foreign = stamped.replace("hash: ", "hash: z");
+    let both = format!("{stamped}\n{foreign}");
+    for (content, level, is_valid, compliance) in [
+        (stamped, "strict", true, "full"),
+        ("no stamp", "lenient", false, "none"),
+        (&old, "strict", false, "none"),
+        (&old, "moderate", true, "full"),
+        (&foreign, "moderate", false, "none"),
+        (&both, "standard", false, "partial"),
+        (&both, "lenient", true, "full"),
+    ] {
+        let body = json!({"content": content, "validation_level": level});
+        let told = server.post("/validate-protocol", &body).await.body;
+        let result = &told["data"]["validation_result"];
+        assert_eq!(
+            (&result["is_valid"], &result["compliance_level"]),
+            (&json!(is_valid), &json!(compliance)),
+            "{level} {told}"
+        );
+        assert_eq!(told["metadata"]["target_protocol"], "O.N.E.v0.1");
+    }
+    let body = br#"{"content":"a","validation_level":"harsh"}"#;
+    server.refuses("POST /validate-protocol", "", body, 422, "VALIDATION_ERROR").await;
 }
 
 async fn bad_input_is_refused(server: &Server) {
