@@ -4,6 +4,7 @@
 //! Errors end up in [`exit`], which knows the codes; every text says what to do next.
 
 mod ask;
+mod bridge;
 mod completions;
 mod config;
 mod dlq;
@@ -49,6 +50,8 @@ pub struct Cli {
 enum Command {
     /// Watch repos and stamp what changes, in the foreground
     Run(run::Args),
+    /// Serve the stamping API over PostgreSQL, in the foreground
+    Bridge(bridge::Args),
     /// Make or renew the schema of the PostgreSQL database
     Migrate(migrate::Args),
     /// Say how the agent, its repos and its sinks are
@@ -97,11 +100,12 @@ impl Cli {
     /// Does what was asked.
     pub fn dispatch(self) -> anyhow::Result<Exit> {
         let shell = Shell::new(self.global);
-        if !matches!(self.command, Command::Run(_)) {
+        if !matches!(self.command, Command::Run(_) | Command::Bridge(_)) {
             shell.log_warnings()?;
         }
         match self.command {
             Command::Run(args) => run::run(&shell, args),
+            Command::Bridge(args) => bridge::run(&shell, args),
             Command::Migrate(args) => migrate::dispatch(&shell, &args),
             Command::Status(args) => status::run(&shell, &args),
             Command::Log(args) => log::log(&shell, &args),

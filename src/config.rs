@@ -47,6 +47,8 @@ pub struct Flags {
     pub runtime_dir: Option<String>,
     /// `--url` of the database.
     pub postgres_url: Option<String>,
+    /// `--listen` of the API.
+    pub listen: Option<String>,
     /// `-v` and `--quiet`, as a level.
     pub log_level: Option<String>,
     /// `--repo`: instead of the repos of the file.
@@ -174,6 +176,7 @@ fn flag_values(flags: &Flags) -> Vec<FlagValue> {
         value("--state-dir", "agent", "state_dir", &flags.state_dir),
         value("--runtime-dir", "agent", "runtime_dir", &flags.runtime_dir),
         value("--url", "postgres", "url", &flags.postgres_url),
+        value("--listen", "api", "listen", &flags.listen),
         value("-v or --quiet", "telemetry", "log_level", &flags.log_level),
     ]
     .into_iter()

@@ -3,6 +3,7 @@
 pub mod adapter;
 pub mod agent;
 pub mod api;
+pub mod bridge;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -2,6 +2,7 @@
 //!
 //! A failure is logged here with all its causes, and the caller is told only that it may come again.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::counts::Counts;
@@ -34,12 +35,15 @@ impl Backend {
         let asked = Instant::now();
         let answers = match self {
             Self::Spool(contents) => {
-                let stamped = contents.stamp(orders).await.map_err(unavailable);
+                let stamped =
+                    contents.stamp(orders).await.map_err(|error| unavailable(error, counts));
                 stamped.map(|all| all.into_iter().map(Ok).collect())
             }
-            Self::Store(desk) => desk.stamp(orders).await.map_err(unavailable).map(|all| {
-                all.into_iter().map(|one| one.map_err(|error| refused(&error))).collect()
-            }),
+            Self::Store(desk) => {
+                desk.stamp(orders).await.map_err(|error| unavailable(error, counts)).map(|all| {
+                    all.into_iter().map(|one| one.map_err(|error| refused(&error))).collect()
+                })
+            }
         };
         counts.asked("stamp", asked, answers.is_ok());
         answers
@@ -55,10 +59,13 @@ impl Backend {
     ) -> Result<Vec<Row>, Problem> {
         let asked = Instant::now();
         let rows = match self {
-            Self::Spool(contents) => {
-                contents.find(digest, namespace, path).await.map_err(unavailable)
+            Self::Spool(contents) => contents
+                .find(digest, namespace, path)
+                .await
+                .map_err(|error| unavailable(error, counts)),
+            Self::Store(desk) => {
+                desk.find(digest, namespace, path).await.map_err(|error| unavailable(error, counts))
             }
-            Self::Store(desk) => desk.find(digest, namespace, path).await.map_err(unavailable),
         };
         counts.asked("find", asked, rows.is_ok());
         rows
@@ -74,20 +81,26 @@ impl Backend {
     ) -> Result<(u64, Vec<Row>), Problem> {
         let asked = Instant::now();
         let page = match self {
-            Self::Spool(contents) => {
-                contents.page(namespace, limit, offset).await.map_err(unavailable)
-            }
-            Self::Store(desk) => desk.page(namespace, limit, offset).await.map_err(unavailable),
+            Self::Spool(contents) => contents
+                .page(namespace, limit, offset)
+                .await
+                .map_err(|error| unavailable(error, counts)),
+            Self::Store(desk) => desk
+                .page(namespace, limit, offset)
+                .await
+                .map_err(|error| unavailable(error, counts)),
         };
         counts.asked("page", asked, page.is_ok());
         page
     }
 
     /// How long it takes to answer at all.
-    pub(super) async fn ping(&self) -> Result<Duration, Problem> {
+    pub(super) async fn ping(&self, counts: &Counts) -> Result<Duration, Problem> {
         match self {
-            Self::Spool(contents) => contents.ping().await.map_err(unavailable),
-            Self::Store(desk) => desk.ping().await.map_err(unavailable),
+            Self::Spool(contents) => {
+                contents.ping().await.map_err(|error| unavailable(error, counts))
+            }
+            Self::Store(desk) => desk.ping().await.map_err(|error| unavailable(error, counts)),
         }
     }
 
@@ -106,10 +119,52 @@ fn refused(refused: &Refused) -> Problem {
     Problem::new(Code::ValidationError, "the content cannot be held: a value of it is refused")
 }
 
-fn unavailable(error: impl std::error::Error + 'static) -> Problem {
-    tracing::warn!(error = %chain(&error), "failed to answer a request from what holds the stamps");
+fn unavailable(error: impl std::error::Error + 'static, counts: &Counts) -> Problem {
+    if let Some(untold) = counts.outage.tell(Instant::now()) {
+        let error = chain(&error);
+        tracing::warn!(%error, untold, "failed to answer a request from what holds the stamps");
+    }
     Problem::new(
         Code::DatabaseUnavailable,
         "what holds the stamps cannot be reached: nothing was stamped; send it again later",
     )
+}
+
+/// Keeps the log readable in an outage, in which every request fails for the same reason: one line
+/// now and then, with the number of those that were kept back.
+#[derive(Debug, Default)]
+pub(super) struct Outage(Mutex<(Option<Instant>, u64)>);
+
+impl Outage {
+    /// The time between two lines.
+    const EVERY: Duration = Duration::from_secs(10);
+
+    /// Whether to tell of a failure, and how many were kept back since the last that was told.
+    fn tell(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (told, untold) = &mut *state;
+        if told.is_some_and(|told| now.duration_since(told) < Self::EVERY) {
+            *untold += 1;
+            return None;
+        }
+        *told = Some(now);
+        Some(std::mem::take(untold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A second of an outage under load was thousands of lines.
+    #[test]
+    fn an_outage_is_told_at_once_and_then_seldom() {
+        let (outage, begin) = (Outage::default(), Instant::now());
+        assert_eq!(outage.tell(begin), Some(0));
+        for request in 1..=500 {
+            assert_eq!(outage.tell(begin + Duration::from_millis(request)), None);
+        }
+        assert_eq!(outage.tell(begin + Outage::EVERY), Some(500));
+        assert_eq!(outage.tell(begin + Outage::EVERY), None);
+    }
 }

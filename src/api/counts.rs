@@ -4,14 +4,15 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::backend::Outage;
 use super::problem::Code;
 use crate::runtime::metrics::{Counter, Counters, Histogram, Histograms, Metrics};
 
 /// The questions that are asked of what holds the stamps.
 const QUESTIONS: [&str; 3] = ["stamp", "find", "page"];
 
-/// The API's counters; clones share them.
-#[derive(Clone, Debug)]
+/// The API's counters.
+#[derive(Debug)]
 pub(super) struct Counts {
     stamps: Counter,
     hashing: Histogram,
@@ -19,6 +20,8 @@ pub(super) struct Counts {
     errors: Counters<1>,
     questions: Counters<2>,
     asking: Histograms<1>,
+    /// Failures of what holds the stamps that the log was not told of.
+    pub(super) outage: Outage,
 }
 
 impl Counts {
@@ -47,6 +50,7 @@ impl Counts {
                 "Time until what holds the stamps had answered.",
                 ["operation_type"],
             ),
+            outage: Outage::default(),
         }
     }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::call::{CORRELATION, correlation_header};
 use crate::model::content::Row;
 use crate::model::onex_text::Time;
+use crate::runtime::time::Timestamp;
 
 /// A reply being made.
 #[derive(Clone, Debug)]
@@ -153,6 +154,12 @@ pub(super) fn stamp_data(row: &Row) -> Value {
     data.insert("protocol_version".to_owned(), row.protocol_version.as_str().into());
     data.insert("file_metadata".to_owned(), row.file_metadata.clone());
     data.insert("intelligence_data".to_owned(), row.intelligence_data.clone());
-    data.entry("timestamp").or_insert_with(|| Time::from(row.created_at).as_str().into());
+    // Older clients read no nanoseconds, and no Z.
+    let own = data.get("timestamp").and_then(Value::as_str);
+    let precise = own.filter(|own| own.ends_with('Z')).and_then(Timestamp::parse);
+    if own.is_none() || precise.is_some() {
+        let time = Time::from(precise.unwrap_or(row.created_at));
+        data.insert("timestamp".to_owned(), time.as_str().into());
+    }
     data.into()
 }

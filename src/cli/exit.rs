@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::{migrate, token};
 use crate::agent::AgentError;
+use crate::bridge::BridgeError;
 use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::repo::trust::TrustError;
@@ -102,6 +103,9 @@ fn kind_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<AgentError>() {
         return of_agent(error);
     }
+    if let Some(error) = cause.downcast_ref::<BridgeError>() {
+        return Some(of_bridge(error));
+    }
     if let Some(error) = cause.downcast_ref::<ControlError>() {
         return of_control(error);
     }
@@ -145,6 +149,13 @@ fn of_agent(error: &AgentError) -> Option<Exit> {
         }
         AgentError::Listen(_) => Some(Exit::Temporary),
         AgentError::Supervisor(_) | AgentError::Hash(_) => None,
+    }
+}
+
+fn of_bridge(error: &BridgeError) -> Exit {
+    match error {
+        BridgeError::Bind(_) => Exit::Temporary,
+        BridgeError::Token(_) | BridgeError::Postgres(_) => Exit::Config,
     }
 }
 

@@ -2,6 +2,7 @@
 //! promised: after quiescence its log says exactly what is on the disk.
 
 mod api;
+mod bridged;
 mod delivery;
 mod history;
 mod lifecycle;

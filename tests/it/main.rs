@@ -12,6 +12,7 @@ mod agent;
 mod api;
 mod architecture;
 mod bed;
+mod bridge;
 mod cli;
 mod config;
 mod conformance;

@@ -9,6 +9,7 @@ mod base;
 pub mod bridge;
 pub mod broker;
 pub mod client;
+pub mod cluster;
 pub mod kafka;
 pub mod postgres;
 pub mod process;
@@ -16,5 +17,6 @@ pub mod proxy;
 pub mod record;
 pub mod tree;
 pub mod wait;
+pub mod web;
 
 pub use base::{bed, block_on, random_name};

@@ -70,7 +70,7 @@ const fn word(healthy: bool) -> &'static str {
 async fn look(api: &State) -> Health {
     let mut health = Health { healthy: true, ready: true, components: Map::new() };
     let asked = Instant::now();
-    let healthy = api.backend.ping().await.is_ok();
+    let healthy = api.backend.ping(&api.counts).await.is_ok();
     let own = Component { name: api.backend.name(), healthy, vital: true, details: json!({}) };
     health.take(&own, asked);
     for probe in &api.probes {

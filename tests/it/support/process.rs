@@ -96,17 +96,22 @@ impl Home {
 
     /// Starts the agent and does not wait for it.
     pub fn start(&self) -> Agent {
-        let notify = self.path().join("notify");
+        self.start_role(&["run"], "agent")
+    }
+
+    /// Starts a role under a name of its own, for its notices and its log, and does not wait for it.
+    pub fn start_role(&self, args: &[&str], name: &str) -> Agent {
+        let notify = self.path().join(format!("{name}.notify"));
         match std::fs::remove_file(&notify) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
             _ => {}
         }
         let notices = UnixDatagram::bind(&notify).expect("a notify socket is bound");
         notices.set_read_timeout(Some(LISTEN)).expect("the socket takes a timeout");
-        let log = self.path().join("agent.log");
+        let log = self.path().join(format!("{name}.log"));
         let append = File::options().create(true).append(true).open(&log);
         let child = self
-            .command(&["run"])
+            .command(args)
             .env("NOTIFY_SOCKET", &notify)
             .stdout(Stdio::null())
             .stderr(append.expect("the home takes a log"))
@@ -158,6 +163,18 @@ impl Agent {
             }
             assert!(ended.is_none(), "{ended:?} before {line}:\n{}", self.log());
             assert!(start.elapsed() < DEADLINE, "no {line} yet:\n{}", self.log());
+        }
+    }
+
+    /// Waits for a notice that begins with `prefix`, and returns the rest of it.
+    pub fn wait_notice_of(&mut self, prefix: &str) -> String {
+        let start = Instant::now();
+        loop {
+            self.listen();
+            if let Some(rest) = self.heard.lines().find_map(|heard| heard.strip_prefix(prefix)) {
+                return rest.to_owned();
+            }
+            assert!(start.elapsed() < DEADLINE, "no {prefix} yet:\n{}", self.log());
         }
     }
 
