@@ -8,6 +8,7 @@
 //! - `outbox` is what waits to be published;
 //! - `operations` does what Kafka's events ask for, with `offsets` and `dead` letters in the same
 //!   transaction;
+//! - `queries` answers what may be asked about the tables;
 //! - `pool` is a bounded number of sessions for reading;
 //! - `ingest` appends for agents that come through a bridge, and `tokens` says who they are;
 //! - `adopt` moves the rows of a table that another program made into ours;
@@ -27,6 +28,7 @@ pub mod offsets;
 pub mod operations;
 pub mod outbox;
 pub mod pool;
+pub mod queries;
 pub mod session;
 pub mod stamps;
 pub mod streams;

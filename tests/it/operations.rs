@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use stampd::model::batch::Entry;
 use stampd::model::operation::{
-    Bridge, Content, Event, Finished, Heartbeat, Operation, Origin, Position, Started, Step,
+    Bridge, Content, Event, Finished, Heartbeat, Operation, Origin, Position, Query, Started, Step,
     Transition,
 };
 use stampd::model::stream::StreamId;
@@ -14,6 +14,7 @@ use stampd::store::address::Address as Road;
 use stampd::store::dead::{self, Letter, Reason, Which};
 use stampd::store::offsets::{self, Advance, Offset};
 use stampd::store::operations::{Intake, Item, TakeError, Taken};
+use stampd::store::queries::{self, Answer, QueryError};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -487,6 +488,52 @@ async fn stream_of_two(bench: &mut Bench) -> Taken {
     let entry = Entry::Stamp(Box::new(sealed(other)));
     let forged = event("g", 0, Operation::Position(Position { stream, seq: 0, entry }));
     bench.take(vec![position(stream, 0), forged]).await
+}
+
+fn question(entity_type: &str, filters: Value) -> Query {
+    Query {
+        entity_type: entity_type.to_owned(),
+        filters: map(filters),
+        sort_by: Some("created_at".to_owned()),
+        sort_order: Some("desc".to_owned()),
+        limit: 2,
+        offset: 0,
+    }
+}
+
+#[tokio::test]
+async fn a_question_is_answered_from_the_rows_and_changes_nothing() {
+    let mut bench = Bench::new().await;
+    let steps = (0..4).map(|n| event(&format!("{n}"), i64::from(n), step(workflow(), n)));
+    bench.take(steps.chain([event("w", 1, started(json!({})))]).collect()).await;
+    let session = bench.intake.session();
+    let asked = question("workflow_step", json!({ "step_order__lt": 3, "status": "COMPLETED" }));
+    let Answer { rows, has_more } = queries::answer(session, &asked).await.unwrap();
+    let orders: Vec<&Value> = rows.iter().map(|row| &row["step_order"]).collect();
+    assert_eq!((orders, has_more), (vec![&json!(2), &json!(1)], true));
+    assert_eq!(rows[0]["step_data"], json!({ "n": 2 }));
+    assert_eq!(rows[0]["created_at"], "2025-11-24T16:00:02+00:00");
+    assert!(rows[0].get("event_key").is_none());
+    let rest = Query { offset: 2, ..asked };
+    let Answer { rows, has_more } = queries::answer(session, &rest).await.unwrap();
+    assert_eq!((rows.len(), has_more), (1, false));
+
+    // Stored inert, compared as text.
+    let injected = question("workflow_step", json!({ "step_name": "'; DROP TABLE gaps; --" }));
+    assert_eq!(queries::answer(session, &injected).await.unwrap(), Answer::default());
+    for (entity, filters) in [
+        ("stampd_tokens", json!({})),
+        ("workflow_step", json!({ "1=1 OR step_name": "x" })),
+        ("workflow_step", json!({ "step_order": 10_000_000_000_000_000_000_u64 })),
+    ] {
+        let error = queries::answer(session, &question(entity, filters)).await.unwrap_err();
+        assert!(matches!(error, QueryError::Refused { .. }), "{error}");
+    }
+    for entity in ["workflow_execution", "metadata_stamp", "fsm_transition", "bridge_state"] {
+        queries::answer(session, &question(entity, json!({}))).await.unwrap();
+    }
+    let nodes = Query { sort_by: None, ..question("node_heartbeat", json!({})) };
+    assert_eq!(queries::answer(session, &nodes).await.unwrap(), Answer::default());
 }
 
 #[tokio::test]
