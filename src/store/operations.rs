@@ -8,7 +8,7 @@
 //!
 //! **Invariants**: rows, dead letters and offsets commit together or not at all. Every transaction
 //! writes its tables in one order and each table's rows in the order of their keys, so that two
-//! consumers cannot deadlock.
+//! consumers do not wait in a circle; where streams share contents they still may, and one repeats.
 //!
 //! Which records make a batch, and what to do about an error, is left to the adapter.
 
@@ -35,6 +35,13 @@ use crate::model::operation::Event;
 /// What is confirmed is on disk, whatever the server's default; a stronger default stays.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', true) \
      WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')";
+
+/// Two streams that tell of the same contents in another order can meet here, by whichever roads.
+/// One of both transactions has done nothing then, and is done again.
+const DEADLOCK: &str = "40P01";
+
+/// Transactions for one batch, at most.
+const ATTEMPTS_MAX: u32 = 10;
 
 /// A record, and what it asks for or why it asks for nothing.
 pub struct Item {
@@ -105,10 +112,18 @@ impl Intake {
         items: &[Item],
         steps: &[Advance],
     ) -> Result<Taken, TakeError> {
-        let Self { session, statements } = self;
-        let work = async |client: &mut Client| take(client, statements, group, items, steps).await;
-        let taken = session.run(work).await?;
-        taken.ok_or(TakeError::Overtaken)
+        let mut attempts = 0;
+        loop {
+            let Self { session, statements } = self;
+            let taken = session
+                .run(async |client| take(client, statements, group, items, steps).await)
+                .await;
+            attempts += 1;
+            match taken {
+                Err(error) if error.code() == DEADLOCK && attempts < ATTEMPTS_MAX => {}
+                taken => return taken?.ok_or(TakeError::Overtaken),
+            }
+        }
     }
 
     /// Says goodbye.

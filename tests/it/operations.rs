@@ -1,9 +1,13 @@
 //! What Kafka's events ask for, done by a server's login: once, whole, in whatever order.
 
+mod model;
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use stampd::model::batch::Entry;
+use stampd::model::class::Class;
+use stampd::model::digest::Digest;
 use stampd::model::operation::{
     Bridge, Content, Event, Finished, Heartbeat, Operation, Origin, Position, Query, Started, Step,
     Transition,
@@ -15,11 +19,14 @@ use stampd::store::dead::{self, Letter, Reason, Which};
 use stampd::store::offsets::{self, Advance, Offset};
 use stampd::store::operations::{Intake, Item, TakeError, Taken};
 use stampd::store::queries::{self, Answer, QueryError};
+use stampd::store::streams::{Gaps, append};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
 use crate::support::postgres::Address;
-use crate::support::record::{Record, config, entry, sealed, stamp, stream, withheld};
+use crate::support::record::{
+    Record, config, entry, piece, sealed, session, stamp, stream, withheld,
+};
 use crate::support::wait::wait_for_async;
 
 const GROUP: &str = "tests";
@@ -488,6 +495,113 @@ async fn stream_of_two(bench: &mut Bench) -> Taken {
     let entry = Entry::Stamp(Box::new(sealed(other)));
     let forged = event("g", 0, Operation::Position(Position { stream, seq: 0, entry }));
     bench.take(vec![position(stream, 0), forged]).await
+}
+
+#[tokio::test]
+async fn rows_that_came_by_another_road_are_there_once() {
+    let mut bench = Bench::new().await;
+    let stream = stream();
+    let mut agent = session(&bench.record.agent).await;
+    append(&mut agent, &[&piece(stream, 0..3)], Gaps::Refused).await.unwrap();
+    bench.take((0..5).map(|seq| position(stream, seq)).collect()).await;
+    let sizes = append(&mut agent, &[&piece(stream, 3..6)], Gaps::Refused).await.unwrap();
+    assert_eq!((sizes[0].size, sizes[0].accepted), (6, 1));
+    for table in ["stamp_events", "metadata_stamps"] {
+        assert_eq!(bench.record.count(&format!("SELECT count(*) FROM {table}")).await, 6);
+    }
+    assert_eq!(bench.record.count("SELECT count(*) FROM gaps").await, 0);
+}
+
+/// What one of two consumers is told in a round: the same contents, workflows, bridges and nodes as
+/// the other, in the opposite order, by streams of its own.
+fn told(round: u64, reversed: bool) -> Vec<Item> {
+    let mut events: Vec<Event> = (0..50).flat_map(|n| workflow_of(round, n)).collect();
+    if reversed {
+        events.reverse();
+    }
+    for number in 0..2 {
+        let half = if reversed { 1 - number } else { number };
+        let id = (0x0190_u128 << 112) + (7 << 76) + (8 << 60) + u128::from(2 * round + number);
+        let stream = StreamId::from_uuid(Uuid::from_u128(2 * id + u128::from(reversed)));
+        events
+            .extend((0..50).map(|seq| position_of(stream, seq, &format!("{round} {half} {seq}"))));
+    }
+    events.into_iter().map(|event| item(Ok(event))).collect()
+}
+
+fn workflow_of(round: u64, n: u128) -> [Event; 4] {
+    let Operation::Started(begun) = started(json!({})) else { unreachable!() };
+    let correlation_id = Uuid::from_u128(n);
+    let second = round as i64;
+    let key = format!("{round}/{n}");
+    [
+        event(&key, second, Operation::Started(Started { correlation_id, ..begun })),
+        event(&format!("{key} step"), second, step(correlation_id, 0)),
+        event(&format!("{key} bridge"), second, bridge(1, 1, "A")),
+        event(&format!("{key} beat"), second, heartbeat("A", None)),
+    ]
+}
+
+/// A position that tells of a content by its own text.
+fn position_of(stream: StreamId, seq: u64, content: &str) -> Event {
+    let mut told = stamp(stream, seq);
+    told.digest = Some(Digest::of(content.as_bytes()));
+    let position = Position { stream, seq, entry: entry(told) };
+    event(&format!("{stream}/{seq}"), 0, Operation::Position(position))
+}
+
+#[tokio::test]
+async fn two_consumers_that_tell_of_the_same_things_both_get_through() {
+    let mut bench = Bench::new().await;
+    let login = bench.record.database.login("stampd_server");
+    let mut other = open(&login).await;
+    for round in 0..10 {
+        let (one, two) = (told(round, false), told(round, true));
+        let here = advance((round > 0).then_some(round as i64), round as i64 + 1);
+        let there = Advance { partition: 1, ..here.clone() };
+        let (here, there) = ([here], [there]);
+        let (one, two) =
+            tokio::join!(bench.intake.take(GROUP, &one, &here), other.take(GROUP, &two, &there));
+        assert_eq!((one.unwrap().dead, two.unwrap().dead), (vec![], vec![]));
+    }
+    assert_eq!(bench.record.count("SELECT count(*) FROM workflow_steps").await, 500);
+    assert_eq!(bench.record.count("SELECT count(*) FROM stamp_events").await, 2_000);
+    assert_eq!(bench.record.count("SELECT count(*) FROM metadata_stamps").await, 1_000);
+    let total = "SELECT total_workflows_processed FROM bridge_states";
+    assert_eq!(bench.record.count(total).await, 500);
+}
+
+#[tokio::test]
+async fn a_batch_whose_connection_ends_is_taken_whole_by_the_next() {
+    let mut bench = Bench::new().await;
+    let login = bench.record.database.login("stampd_server");
+    let events = || (0..2_000).map(|n| event(&format!("{n}"), n, bridge(1, 1, "A")));
+    let items: Vec<Item> = events().map(|event| item(Ok(event))).collect();
+    let step = [advance(None, 2_000)];
+    // The rows that it needs are locked, so it is in the middle of its work when it is killed.
+    let mut victim = open(&login).await;
+    let holder = bench.record.database.admin().connect().await;
+    holder.batch_execute("BEGIN; LOCK TABLE bridge_states").await.unwrap();
+    let taking = victim.take(GROUP, &items, &step);
+    let killing = async {
+        let waiting = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        wait_for_async("it waits and is killed", async || {
+            let killed = bench.admin.query(waiting, &[]).await.unwrap();
+            (!killed.is_empty()).then_some(())
+        })
+        .await;
+    };
+    let (taken, ()) = tokio::join!(taking, killing);
+    let Err(TakeError::Store(error)) = taken else { panic!("{taken:?}") };
+    assert_eq!(error.class(), Class::Retry, "{error}");
+    holder.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(bench.record.count("SELECT count(*) FROM adapter_offsets").await, 0);
+
+    let taken = open(&login).await.take(GROUP, &items, &step).await.unwrap();
+    assert_eq!(taken.events, 2_000);
+    let total = "SELECT total_workflows_processed FROM bridge_states";
+    assert_eq!(bench.record.count(total).await, 2_000);
 }
 
 fn question(entity_type: &str, filters: Value) -> Query {
