@@ -20,6 +20,9 @@ const COLUMNS: &str = "id, topic, partition, record_offset, record_timestamp, ke
      header_names, header_values, error_type, error_message, error_context, failed_at, \
      retry_count, published_at IS NOT NULL, resolved_at IS NOT NULL";
 
+/// Any number that no other program is likely to lock: "letters" in ASCII.
+const LOCK: i64 = 0x6c_6574_7465_7273;
+
 /// A record with all it had, and where it lay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -104,6 +107,14 @@ pub async fn fetch(
     let limit = i64::from(limit);
     let rows = session.run(async |client| client.query(&query, &[&after, &limit]).await).await?;
     rows.iter().map(letter).collect::<Result<_, _>>().map_err(StoreError::from)
+}
+
+/// Takes the right to put letters onto their topics, which ends with the session; whether nobody
+/// else has it.
+pub async fn own(session: &mut Session) -> Result<bool, StoreError> {
+    const TRY: &str = "SELECT pg_try_advisory_lock($1)";
+    let row = session.run(async |client| client.query_one(TRY, &[&LOCK]).await).await?;
+    Ok(row.try_get(0)?)
 }
 
 /// Notes that these are on their topic.

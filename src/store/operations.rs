@@ -126,6 +126,13 @@ impl Intake {
         }
     }
 
+    /// Does what events ask for without reading on: for dead letters that are tried again. What is
+    /// refused again is told, and becomes no further dead letter.
+    pub async fn retry(&mut self, events: &[Event]) -> Result<Taken, StoreError> {
+        let Self { session, statements } = self;
+        session.run(async |client: &mut Client| retry(client, statements, events).await).await
+    }
+
     /// Says goodbye.
     pub async fn close(self, deadline: std::time::Instant) {
         self.session.close(deadline).await;
@@ -181,6 +188,20 @@ async fn take(
     }
     transaction.commit().await?;
     Ok(Some(Taken { events: items.len() - dead.len(), dead }))
+}
+
+/// Does what some events ask for, outside of any partition.
+async fn retry(
+    client: &mut Client,
+    statements: &Statements,
+    events: &[Event],
+) -> Result<Taken, tokio_postgres::Error> {
+    let mut transaction = client.transaction().await?;
+    transaction.execute(DURABLE, &[]).await?;
+    let events: Vec<(usize, &Event)> = events.iter().enumerate().collect();
+    let dead = isolate(&mut transaction, statements, &events).await?;
+    transaction.commit().await?;
+    Ok(Taken { events: events.len() - dead.len(), dead })
 }
 
 /// Does what the events ask for, but for those that the database refuses, which it returns.
