@@ -1,23 +1,55 @@
 //! The adapter: events on Kafka become rows in Postgres.
 //!
-//! - `route` says which topics are read, and what kind of event each carries;
-//! - `decode` makes an operation of a record, or says why there is none;
-//! - `breaker` says when the database may be tried;
-//! - `road` climbs the ladder to Kafka, for the one line that says why it cannot be reached.
+//! - `route` says which topics are read, and what kind of event each carries; `decode` makes an
+//!   operation of a record, or says why there is none; `breaker` says when the database may be
+//!   tried, `placement` where a partition is read from. All four are pure;
+//! - `consumer` is the thread that reads and writes in turn, `group` its client, `held` the
+//!   partitions in its hands, `batch` what it has read and not written, `writer` its session;
+//! - `answers` are to questions, `letters` puts dead letters onto their topics, `outlet` is the
+//!   producer of both;
+//! - `road` climbs the ladder to Kafka, for the one line that says why it cannot be reached;
+//!   `health` tells how all of it is, by `view` and `figures`.
 //!
-//! **Invariant**: the first three are pure. What an operation does to the rows is
-//! `store::operations`'s.
+//! Promises: each event has its effect once, whatever is killed, stopped, delivered twice or sent
+//! again; a record that cannot be taken stops nothing and is kept whole. What an operation does to
+//! the rows is `store::operations`'s.
 
+mod answers;
+mod batch;
 pub mod breaker;
+mod consumer;
 pub mod decode;
+mod figures;
+mod group;
+pub mod health;
+mod held;
+pub mod letters;
+mod outlet;
+pub mod placement;
+mod read;
+pub mod retry;
 pub mod road;
 pub mod route;
+mod view;
+mod watch;
+mod writer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::runtime::http;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+pub use self::consumer::ConsumerError;
+use self::figures::Figures;
+use self::view::View;
+use crate::runtime::clock::Clock;
+use crate::runtime::metrics::Metrics;
+use crate::runtime::supervisor::{Supervisor, SupervisorError};
+use crate::runtime::{http, notify};
 use crate::sink::kafka;
 use crate::store;
+use crate::store::address::{Address, AddressError};
 
 /// What an adapter is built from.
 #[derive(Clone, Debug)]
@@ -62,4 +94,82 @@ impl Default for Reading {
             breaker: breaker::Config::default(),
         }
     }
+}
+
+/// Why an adapter does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AdapterError {
+    /// The database's address is none.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The address for health is taken.
+    #[error("listen on {0}: set another [adapter] listen, or stop what has the port")]
+    Listen(String, #[source] std::io::Error),
+    /// The consumer cannot begin.
+    #[error(transparent)]
+    Consumer(#[from] ConsumerError),
+    /// A thread could not be started.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+}
+
+/// What the parts share. Cheap to clone.
+#[derive(Clone)]
+struct Parts {
+    address: Arc<Address>,
+    clock: Clock,
+    figures: Figures,
+    view: Arc<View>,
+    /// Rung when something may be wrong with the road to Kafka.
+    trouble: Arc<Notify>,
+    /// Rung when there are new dead letters.
+    letters: Arc<Notify>,
+}
+
+impl Parts {
+    fn tell_breaker(&self, state: breaker::State) {
+        self.view.breaker(state);
+        self.figures.breaker(state);
+    }
+}
+
+/// Starts every part. None of them needs Kafka or the database to be there.
+pub async fn start(
+    config: &Config,
+    clock: Clock,
+    supervisor: &mut Supervisor,
+) -> Result<(), AdapterError> {
+    let metrics = Metrics::new();
+    let parts = Parts {
+        address: Arc::new(Address::parse(&config.database)?),
+        clock,
+        figures: Figures::new(&metrics),
+        view: Arc::new(View::new()),
+        trouble: Arc::default(),
+        letters: Arc::default(),
+    };
+    let listen = || config.http.listen.clone();
+    let listener = TcpListener::bind(&config.http.listen)
+        .await
+        .map_err(|error| AdapterError::Listen(listen(), error))?;
+    if let Ok(address) = listener.local_addr() {
+        notify::status(&format!("health at {address}"));
+    }
+    let stop = supervisor.token();
+    let router = health::router(config.reading.group.clone(), metrics, Arc::clone(&parts.view));
+    supervisor.spawn("health", http::serve(listener, router, config.http.clone(), stop.clone()));
+    let watch = watch::run(config.kafka.clone(), parts.clone(), stop.clone());
+    supervisor.spawn("watch over the road", watch);
+    let drain = letters::Drain::new(config, &parts).map_err(ConsumerError::from)?;
+    supervisor.spawn("dead letters", drain.run(stop.clone()));
+    let consumer = consumer::Consumer::new(config.clone(), parts)?;
+    supervisor.spawn_thread("consumer", move || consumer.run(&stop))?;
+    let token = supervisor.token();
+    supervisor.spawn("upkeep", async move {
+        notify::ready_when(std::future::ready(())).await;
+        notify::feed_watchdog(|| true, token).await;
+        notify::stopping();
+        Ok::<_, std::convert::Infallible>(())
+    });
+    Ok(())
 }

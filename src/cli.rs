@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr. JSON and exit codes are pinned for programs.
 //! Errors end up in [`exit`], which knows the codes; every text says what to do next.
 
+mod adapter;
 mod ask;
 mod bridge;
 mod completions;
@@ -52,6 +53,8 @@ enum Command {
     Run(run::Args),
     /// Serve the stamping API over PostgreSQL, in the foreground
     Bridge(bridge::Args),
+    /// Write the events on Kafka into PostgreSQL, in the foreground
+    Adapter(adapter::Args),
     /// Make or renew the schema of the PostgreSQL database
     Migrate(migrate::Args),
     /// Say how the agent, its repos and its sinks are
@@ -74,7 +77,7 @@ enum Command {
     Stamp(stamp::Args),
     /// Check the stamps inside texts
     Validate(validate::Args),
-    /// List, print or retry the stamps that a sink refused for good
+    /// List, print or retry what a sink or the adapter refused for good
     #[command(subcommand)]
     Dlq(dlq::Command),
     /// Climb the ladder to Kafka, PostgreSQL or a bridge, and name the rung that fails
@@ -100,12 +103,13 @@ impl Cli {
     /// Does what was asked.
     pub fn dispatch(self) -> anyhow::Result<Exit> {
         let shell = Shell::new(self.global);
-        if !matches!(self.command, Command::Run(_) | Command::Bridge(_)) {
+        if !matches!(self.command, Command::Run(_) | Command::Bridge(_) | Command::Adapter(_)) {
             shell.log_warnings()?;
         }
         match self.command {
             Command::Run(args) => run::run(&shell, args),
             Command::Bridge(args) => bridge::run(&shell, args),
+            Command::Adapter(args) => adapter::run(&shell, args),
             Command::Migrate(args) => migrate::dispatch(&shell, &args),
             Command::Status(args) => status::run(&shell, &args),
             Command::Log(args) => log::log(&shell, &args),

@@ -47,7 +47,7 @@ pub struct Flags {
     pub runtime_dir: Option<String>,
     /// `--url` of the database.
     pub postgres_url: Option<String>,
-    /// `--listen` of the API.
+    /// `--listen` of what the role serves.
     pub listen: Option<String>,
     /// `-v` and `--quiet`, as a level.
     pub log_level: Option<String>,
@@ -172,11 +172,12 @@ fn flag_values(flags: &Flags) -> Vec<FlagValue> {
         let text = text.clone()?;
         Some(FlagValue { flag, section, key, text })
     };
+    let listening = if flags.role == Role::Adapter { "adapter" } else { "api" };
     [
         value("--state-dir", "agent", "state_dir", &flags.state_dir),
         value("--runtime-dir", "agent", "runtime_dir", &flags.runtime_dir),
         value("--url", "postgres", "url", &flags.postgres_url),
-        value("--listen", "api", "listen", &flags.listen),
+        value("--listen", listening, "listen", &flags.listen),
         value("-v or --quiet", "telemetry", "log_level", &flags.log_level),
     ]
     .into_iter()

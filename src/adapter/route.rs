@@ -125,10 +125,9 @@ impl Topics {
         legal.then(|| Self::new(environment, tenant, context))
     }
 
-    /// The name of one topic, in the longer spelling.
-    pub fn name(&self, slug: &str) -> String {
-        let Self { environment, tenant, context } = self;
-        format!("{environment}.{tenant}.{context}.evt.{slug}.v1")
+    /// The environment, which stands in events too.
+    pub fn environment(&self) -> &str {
+        &self.environment
     }
 
     /// What a topic carries; none for a topic that is not ours to read.

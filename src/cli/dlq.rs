@@ -1,249 +1,118 @@
-//! `stampd dlq ls|show|retry`: stamps that a sink refused for good.
+//! `stampd dlq ls|show|retry|export`: what was refused for good, and trying it again.
+//!
+//! `agent` has the stamps that a sink refused, which lie in the spool; `adapter` the records that the
+//! adapter refused, which lie in the database. Which of the two is meant is said by `--adapter`.
 
-use serde::Serialize;
-use serde_json::value::RawValue;
+mod adapter;
+mod agent;
 
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use self::adapter::Letters;
+use self::agent::{Place, SINKS};
 use super::exit::{Exit, failed};
-use super::place::Record;
-use super::shell::{Format, Printer, Shell, print, print_json};
-use super::table::{local, safe, table};
-use crate::control::{Reply, Request};
-use crate::model::batch::Entry;
-use crate::model::stream::StreamId;
-use crate::runtime::clock::Clock;
-use crate::runtime::time::Timestamp;
-use crate::spool::DeadStamp;
-
-/// The sinks there can be.
-const SINKS: [&str; 3] = ["postgres", "kafka", "bridge"];
+use super::shell::Shell;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// List them
     Ls(Which),
-    /// Print one with its body and what the sink said
+    /// Print one with all that is known of it
     Show {
-        /// Which one: STREAM/SEQ, as `ls` prints it
-        #[arg(value_name = "STREAM/SEQ")]
-        stamp: Place,
+        /// Which one, as `ls` prints it: STREAM/SEQ, or a number with --adapter
+        #[arg(value_name = "NAME")]
+        name: Name,
         #[command(flatten)]
         which: Which,
     },
-    /// Offer them to their sinks again, through the running agent
+    /// Offer them again: stamps to their sinks, through the running agent; records to the database
     Retry {
-        /// Which one: STREAM/SEQ, as `ls` prints it
-        #[arg(value_name = "STREAM/SEQ", required_unless_present = "all")]
-        stamp: Option<Place>,
+        /// Which one, as `ls` prints it: STREAM/SEQ, or a number with --adapter
+        #[arg(value_name = "NAME", required_unless_present = "all")]
+        name: Option<Name>,
         /// All of them
-        #[arg(long, conflicts_with = "stamp")]
+        #[arg(long, conflicts_with_all = ["name", "value"])]
         all: bool,
+        /// With --adapter: as if this file had been the record's value
+        #[arg(long, value_name = "FILE", requires = "adapter")]
+        value: Option<PathBuf>,
         #[command(flatten)]
         which: Which,
     },
+    /// Print all of them whole, one JSON document per line
+    Export(Which),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Which {
-    /// Only of this sink
-    #[arg(long, value_parser = SINKS)]
+    /// Records that the adapter refused, instead of stamps that a sink refused
+    #[arg(long)]
+    adapter: bool,
+    /// With --adapter: also those that a retry has taken
+    #[arg(long, requires = "adapter")]
+    taken: bool,
+    /// Only stamps of this sink
+    #[arg(long, value_parser = SINKS, conflicts_with = "adapter")]
     sink: Option<String>,
 }
 
-/// The identity of a stamp.
+/// What one of them is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    stream: StreamId,
-    seq: u64,
+pub(super) enum Name {
+    /// A stamp.
+    Stamp(Place),
+    /// A letter of the adapter's.
+    Letter(i64),
 }
 
-impl std::str::FromStr for Place {
+impl FromStr for Name {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        const WRONG: &str = "write STREAM/SEQ, as `stampd dlq ls` prints it";
-        let (stream, seq) = text.split_once('/').ok_or(WRONG)?;
-        let (stream, seq) = (stream.parse().map_err(|_| WRONG)?, seq.parse().map_err(|_| WRONG)?);
-        Ok(Self { stream, seq })
+        text.parse().map(Self::Letter).or_else(|_| text.parse().map(Self::Stamp))
     }
 }
 
-/// A dead letter, and whose.
-#[derive(Debug)]
-struct Dead {
-    sink: &'static str,
-    stamp: DeadStamp,
-}
+impl Name {
+    fn stamp(self) -> anyhow::Result<Place> {
+        match self {
+            Self::Stamp(place) => Ok(place),
+            Self::Letter(number) => {
+                let text = format!("find the stamp {number}: write STREAM/SEQ, or add --adapter");
+                Err(failed(Exit::Usage, text))
+            }
+        }
+    }
 
-#[derive(Serialize)]
-struct Shown<'a> {
-    sink: &'a str,
-    stream: StreamId,
-    seq: u64,
-    class: &'a str,
-    code: &'a str,
-    reason: &'a str,
-    attempts: u64,
-    since: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stamp: Option<Box<RawValue>>,
-}
-
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: &'static str,
-    dead_letters: Vec<Shown<'a>>,
+    fn letter(self) -> anyhow::Result<i64> {
+        match self {
+            Self::Letter(number) => Ok(number),
+            Self::Stamp(_) => {
+                let text = "find the dead letter: those of the adapter have numbers; see `stampd dlq \
+                            ls --adapter`";
+                Err(failed(Exit::Usage, text))
+            }
+        }
+    }
 }
 
 pub(super) fn run(shell: &Shell, command: &Command) -> anyhow::Result<Exit> {
     match command {
-        Command::Ls(which) => list(shell, which),
-        Command::Show { stamp, which } => show(shell, *stamp, which),
-        Command::Retry { stamp, which, all: _ } => retry(shell, *stamp, which),
-    }
-}
-
-fn letters(record: &Record, which: &Which) -> anyhow::Result<Vec<Dead>> {
-    let mut letters = Vec::new();
-    for sink in
-        SINKS.into_iter().filter(|sink| which.sink.as_deref().is_none_or(|one| one == *sink))
-    {
-        letters.extend(record.reader.dead(sink)?.into_iter().map(|stamp| Dead { sink, stamp }));
-    }
-    Ok(letters)
-}
-
-fn find(record: &Record, place: Place, which: &Which) -> anyhow::Result<Vec<Dead>> {
-    let mut letters = letters(record, which)?;
-    letters.retain(|dead| dead.stamp.stream == place.stream && dead.stamp.seq == place.seq);
-    if letters.is_empty() {
-        let text = format!(
-            "find the dead letter {}/{}: see `stampd dlq ls` for those there are",
-            place.stream, place.seq
-        );
-        return Err(failed(Exit::NotFound, text));
-    }
-    Ok(letters)
-}
-
-impl Dead {
-    fn shown(&self, stamp: Option<Box<RawValue>>) -> Shown<'_> {
-        let Self { sink, stamp: dead } = self;
-        Shown {
-            sink,
-            stream: dead.stream,
-            seq: dead.seq,
-            class: &dead.letter.class,
-            code: &dead.letter.code,
-            reason: &dead.letter.reason,
-            attempts: dead.attempts,
-            since: dead.since,
-            stamp,
+        Command::Ls(which) if which.adapter => Letters::open(shell)?.list(which.taken),
+        Command::Ls(which) => agent::list(shell, which),
+        Command::Show { name, which } if which.adapter => {
+            Letters::open(shell)?.show(name.letter()?)
         }
-    }
-}
-
-fn list(shell: &Shell, which: &Which) -> anyhow::Result<Exit> {
-    let record = Record::open(&shell.config()?)?;
-    let letters = letters(&record, which)?;
-    let shown = letters.iter().map(|dead| dead.shown(None));
-    match shell.format {
-        Format::Json => {
-            print_json(&Document { schema: "stampd.dlq/v1", dead_letters: shown.collect() })?;
+        Command::Show { name, which } => agent::show(shell, name.stamp()?, which),
+        Command::Retry { name, value, which, all: _ } if which.adapter => {
+            let number = name.map(Name::letter).transpose()?;
+            Letters::open(shell)?.retry(number, value.as_deref())
         }
-        Format::Jsonl => shown.into_iter().try_for_each(|one| print_json(&one))?,
-        Format::Human if letters.is_empty() => shell.note("there are no dead letters"),
-        Format::Human => print(&as_table(&letters))?,
-    }
-    Ok(Exit::Fine)
-}
-
-fn as_table(letters: &[Dead]) -> String {
-    let now = Clock::system().now();
-    let head = ["SINK", "STAMP", "SINCE", "CODE", "REASON"].map(str::to_owned).to_vec();
-    let row = |dead: &Dead| {
-        let stamp = &dead.stamp;
-        vec![
-            dead.sink.to_owned(),
-            format!("{}/{}", stamp.stream, stamp.seq),
-            local(stamp.since, now),
-            safe(&stamp.letter.code),
-            safe(&stamp.letter.reason),
-        ]
-    };
-    table(&std::iter::once(head).chain(letters.iter().map(row)).collect::<Vec<_>>())
-}
-
-fn show(shell: &Shell, place: Place, which: &Which) -> anyhow::Result<Exit> {
-    let record = Record::open(&shell.config()?)?;
-    let letters = find(&record, place, which)?;
-    let batch = record.reader.batch(place.stream, place.seq, 1, usize::MAX)?;
-    let body = match batch.entries.into_iter().next() {
-        Some(Entry::Stamp(sealed)) => Some(RawValue::from_string(sealed.body)?),
-        Some(Entry::Withheld { .. }) | None => None,
-    };
-    let mut shown: Vec<_> = letters.iter().map(|dead| dead.shown(body.clone())).collect();
-    match shell.format {
-        Format::Json => {
-            print_json(&Document { schema: "stampd.dlq/v1", dead_letters: shown })?;
+        Command::Retry { name, which, .. } => {
+            agent::retry(shell, name.map(Name::stamp).transpose()?, which)
         }
-        Format::Jsonl => shown.drain(..).try_for_each(|one| print_json(&one))?,
-        Format::Human => {
-            let mut out = Printer::new();
-            for dead in &letters {
-                let letter = &dead.stamp.letter;
-                out.line(&format!("sink      {}", dead.sink))?;
-                out.line(&format!("code      {} ({})", safe(&letter.code), letter.class))?;
-                out.line(&format!("reason    {}", safe(&letter.reason)))?;
-                out.line(&format!("attempts  {}", dead.stamp.attempts))?;
-                out.line(&format!("since     {}", dead.stamp.since))?;
-            }
-            let body = body.as_ref().map_or("(purged; only its leaf is kept)", |body| body.get());
-            out.line(&format!("stamp     {body}"))?;
-            out.finish()?;
-        }
-    }
-    Ok(Exit::Fine)
-}
-
-fn retry(shell: &Shell, place: Option<Place>, which: &Which) -> anyhow::Result<Exit> {
-    let config = shell.config()?;
-    let record = Record::open(&config)?;
-    let letters = match place {
-        Some(place) => find(&record, place, which)?,
-        None => letters(&record, which)?,
-    };
-    if letters.is_empty() {
-        shell.note("there are no dead letters");
-    }
-    for dead in &letters {
-        let (stream, seq) = (dead.stamp.stream, dead.stamp.seq);
-        let request = Request::DlqRetry { sink: dead.sink.to_owned(), stream, seq };
-        match shell.ask(&config, &request, None)? {
-            Reply::Done => shell.note(&format!("{} took {stream}/{seq}", dead.sink)),
-            Reply::Unfinished { reason } => {
-                let text = format!("deliver {stream}/{seq} to {}: {reason}", dead.sink);
-                return Err(failed(Exit::Temporary, text));
-            }
-            Reply::Status(_) | Reply::Refused { .. } => {
-                let text = "retry: the agent answered something else";
-                return Err(failed(Exit::Unexpected, text));
-            }
-        }
-    }
-    Ok(Exit::Fine)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stamp_is_named_as_it_is_printed() {
-        let text = "0193f0a2-0000-7000-8000-000000000001/42";
-        let place: Place = text.parse().unwrap();
-        assert_eq!(format!("{}/{}", place.stream, place.seq), text);
-        for bad in ["", "42", "x/42", "0193f0a2-0000-7000-8000-000000000001/-1"] {
-            assert!(bad.parse::<Place>().is_err(), "{bad}");
-        }
+        Command::Export(which) if which.adapter => Letters::open(shell)?.export(which.taken),
+        Command::Export(which) => agent::export(shell, which),
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::{migrate, token};
+use crate::adapter::AdapterError;
 use crate::agent::AgentError;
 use crate::bridge::BridgeError;
 use crate::config::ConfigError;
@@ -13,6 +14,7 @@ use crate::runtime::secret::SecretError;
 use crate::runtime::supervisor::SupervisorError;
 use crate::runtime::telemetry::TelemetryError;
 use crate::spool::SpoolError;
+use crate::store::StoreError;
 use crate::store::migrate::MigrateError;
 use crate::store::tokens::TokenError;
 
@@ -106,6 +108,9 @@ fn kind_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<BridgeError>() {
         return Some(of_bridge(error));
     }
+    if let Some(error) = cause.downcast_ref::<AdapterError>() {
+        return of_adapter(error);
+    }
     if let Some(error) = cause.downcast_ref::<ControlError>() {
         return of_control(error);
     }
@@ -117,6 +122,9 @@ fn kind_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(error) = cause.downcast_ref::<TokenError>() {
         return Some(token::exit_of(error));
+    }
+    if let Some(error) = cause.downcast_ref::<StoreError>() {
+        return Some(migrate::of_store(error));
     }
     if let Some(error) = cause.downcast_ref::<io::Error>() {
         let denied = matches!(
@@ -156,6 +164,14 @@ fn of_bridge(error: &BridgeError) -> Exit {
     match error {
         BridgeError::Bind(_) => Exit::Temporary,
         BridgeError::Token(_) | BridgeError::Postgres(_) => Exit::Config,
+    }
+}
+
+fn of_adapter(error: &AdapterError) -> Option<Exit> {
+    match error {
+        AdapterError::Address(_) | AdapterError::Consumer(_) => Some(Exit::Config),
+        AdapterError::Listen(..) => Some(Exit::Temporary),
+        AdapterError::Supervisor(_) => None,
     }
 }
 

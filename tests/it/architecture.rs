@@ -32,6 +32,7 @@ const FLOORS: &[(&str, Floor)] = &[
     ("bridge", Role),
     ("adapter", Role),
     ("adapter::breaker", Policy),
+    ("adapter::placement", Policy),
     ("adapter::route", Policy),
     ("adapter::decode", Policy),
     ("watch", Edge),
@@ -72,7 +73,7 @@ const SIDEWAYS: &[(&str, &str)] = &[
 /// Where a crate may be named. Crates that are not here may be named anywhere.
 const REACH: &[(&str, &[&str])] = &[
     ("anyhow", &["cli", "main"]),
-    ("axum", &["api", "runtime::http"]),
+    ("axum", &["adapter::health", "api", "runtime::http"]),
     ("blake3", &["hash", "model::digest"]),
     ("clap", &["cli", "main"]),
     ("clap_complete", &["cli"]),

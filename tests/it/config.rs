@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use stampd::adapter::route::Slug;
 use stampd::config::{ConfigError, Environment, Flags, Role, example, load};
 use tempfile::TempDir;
 
@@ -301,6 +302,36 @@ fn the_example_of_a_bridge_is_a_config() {
     assert_eq!(token.to_string(), "credential api.token");
     assert!(api.hosts.contains(&"bridge.example".to_owned()));
     assert_eq!(config.publish_wait, Duration::from_millis(25));
+}
+
+#[test]
+fn the_example_of_an_adapter_is_a_config() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/adapter.example.toml");
+    let mut scene = Scene::new(&std::fs::read_to_string(file).unwrap());
+    scene.flags.role = Role::Adapter;
+    scene.set("CREDENTIALS_DIRECTORY", "/run/credentials/stampd-adapter.service");
+    let adapter = scene.load().unwrap().adapter.unwrap();
+    assert_eq!(adapter.http.listen, "0.0.0.0:8070");
+    assert!(adapter.http.hosts.contains(&"adapter.example".to_owned()));
+    let topic = "prod.omninode-bridge.reducer.state-transition.v1";
+    assert_eq!(adapter.topics.slug(topic), Some(Slug::StateTransition));
+}
+
+#[test]
+fn the_older_services_variables_are_all_that_an_adapter_needs() {
+    let mut scene = Scene::new("");
+    scene.flags.role = Role::Adapter;
+    scene.set("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092");
+    scene.set("POSTGRES_HOST", "127.0.0.1");
+    scene.set("DATABASE_ADAPTER_PORT", "8071");
+    scene.set("OMNINODE_ENV", "test");
+    let adapter = scene.load().unwrap().adapter.unwrap();
+    assert_eq!(adapter.http.listen, "127.0.0.1:8071");
+    assert_eq!(adapter.reading.group, "database-adapter-effect-group");
+    assert!(adapter.topics.slug("test.omninode_bridge.onex.evt.node-heartbeat.v1").is_some());
+    scene.set("STAMPD_KAFKA__TOPIC", "stamps");
+    let wrong = scene.load().unwrap_err().to_string();
+    assert!(wrong.contains("the adapter reads the topics beside it"), "{wrong}");
 }
 
 #[test]

@@ -7,6 +7,7 @@
     reason = "all of this crate is tests, also what is not itself a #[test]"
 )]
 
+mod adapter;
 mod adopt;
 mod agent;
 mod api;

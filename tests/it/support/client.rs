@@ -32,6 +32,15 @@ impl Client {
         self.ask("GET", path, "").expect("the server replies")
     }
 
+    /// The status and the text of a reply.
+    ///
+    /// # Panics
+    /// When the connection breaks.
+    pub fn text(&mut self, path: &str) -> (u16, String) {
+        let (status, body) = self.exchange("GET", path, "").expect("the server replies");
+        (status, String::from_utf8(body).expect("the reply is UTF-8"))
+    }
+
     /// As [`get`](Self::get), of a request with a body.
     pub fn post(&mut self, path: &str, body: &Value) -> (u16, Value) {
         self.try_post(path, body).expect("the server replies")
@@ -43,6 +52,16 @@ impl Client {
     }
 
     fn ask(&mut self, method: &str, path: &str, body: &str) -> std::io::Result<(u16, Value)> {
+        let (status, body) = self.exchange(method, path, body)?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+
+    fn exchange(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> std::io::Result<(u16, Vec<u8>)> {
         let (host, length) = (&self.host, body.len());
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
@@ -63,8 +82,7 @@ impl Client {
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
-        let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Ok((status.expect("a status is a number"), value))
+        Ok((status.expect("a status is a number"), body))
     }
 
     fn line(&mut self) -> std::io::Result<String> {

@@ -18,6 +18,7 @@ use super::{bed, block_on, random_name};
 pub struct Topic {
     name: String,
     partitions: i32,
+    broker: ClientConfig,
 }
 
 /// A record as a consumer sees it.
@@ -46,18 +47,23 @@ impl Record {
 impl Topic {
     /// Makes an empty topic.
     pub fn create(partitions: i32) -> Self {
-        let name = random_name("it");
+        Self::named(&random_name("it"), partitions, plaintext())
+    }
+
+    /// Makes an empty topic by a name of the caller's, on the broker that a client config leads to.
+    pub fn named(name: &str, partitions: i32, broker: ClientConfig) -> Self {
+        let name = name.to_owned();
         let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
-        let made = block_on(|| async { admin().create_topics([&topic], &patience()).await });
+        let made = block_on(|| async { admin(&broker).create_topics([&topic], &patience()).await });
         for topic in made.expect("the broker answers") {
             topic.expect("the broker makes the topic");
         }
-        Self { name, partitions }
+        Self { name, partitions, broker }
     }
 
     /// Takes over a topic that the code under test has made.
     pub fn adopt(name: String, partitions: i32) -> Self {
-        Self { name, partitions }
+        Self { name, partitions, broker: plaintext() }
     }
 
     /// Its name.
@@ -67,7 +73,7 @@ impl Topic {
 
     /// Everything that is on the topic now, ordered by partition and offset.
     pub fn read_to_end(&self) -> Vec<Record> {
-        read_to_end(plaintext(), &self.name, self.partitions)
+        read_to_end(self.broker.clone(), &self.name, self.partitions)
     }
 }
 
@@ -104,14 +110,14 @@ pub fn read_to_end(mut config: ClientConfig, topic: &str, partitions: i32) -> Ve
 
 impl Drop for Topic {
     fn drop(&mut self) {
-        let deleted =
-            block_on(|| async { admin().delete_topics(&[&self.name], &patience()).await });
+        let admin = admin(&self.broker);
+        let deleted = block_on(|| async { admin.delete_topics(&[&self.name], &patience()).await });
         deleted.expect("the broker answers");
     }
 }
 
-fn admin() -> AdminClient<DefaultClientContext> {
-    plaintext().create().expect("an admin client starts")
+fn admin(broker: &ClientConfig) -> AdminClient<DefaultClientContext> {
+    broker.create().expect("an admin client starts")
 }
 
 fn patience() -> AdminOptions {
