@@ -14,7 +14,7 @@ use crate::runtime::time::Timestamp;
 
 pub(super) const INSERT: &str = "INSERT INTO public.adapter_dead (topic, partition, record_offset, \
      record_timestamp, key, value, header_names, header_values, error_type, error_message, \
-     error_context) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+     error_context) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb)";
 
 const COLUMNS: &str = "id, topic, partition, record_offset, record_timestamp, key, value, \
      header_names, header_values, error_type, error_message, error_context, failed_at, \
@@ -151,13 +151,13 @@ pub(super) async fn insert(
         record.headers.iter().map(|(_, value)| value.as_deref()).collect();
     let (kind, message) = (storable(&reason.error_type), storable(&reason.error_message));
     let Record { topic, partition, offset, key, value, .. } = record;
-    let context = &reason.error_context;
+    let context = reason.error_context.to_string().replace("\\u0000", "\\ufffd");
     client
         .execute(
             statement,
             &[
                 topic, partition, offset, &sent, key, value, &names, &values, &kind, &message,
-                context,
+                &context,
             ],
         )
         .await?;

@@ -398,12 +398,52 @@ async fn one_bad_event_among_five_thousand_becomes_a_dead_letter_alone() {
 }
 
 #[tokio::test]
+async fn each_kind_of_bad_event_becomes_a_dead_letter_and_the_good_ones_rows() {
+    let mut bench = Bench::new().await;
+    let Operation::Step(unknown) = step(workflow(), 0) else { unreachable!() };
+    let unknown = Step { status: "NOPE".to_owned(), ..unknown };
+    let Operation::Finished(wordy) = finished(json!({})) else { unreachable!() };
+    let wordy = Finished { error_message: Some("x".repeat(2_001)), ..wordy };
+    let Operation::Content(negative) = content(1) else { unreachable!() };
+    let negative = Box::new(Content { file_size: Some(-1), ..*negative });
+    let taken = bench
+        .take(vec![
+            event("0", 0, started(json!({}))),
+            event("1", 1, bridge(i64::MAX, 0, "FULL")),
+            event("2", 2, bridge(1, 1, "BEYOND")),
+            event("3", 3, Operation::Step(unknown)),
+            event("4", 4, Operation::Finished(wordy)),
+            event("5", 5, Operation::Content(negative)),
+            event("6", 6, heartbeat(&"long".repeat(20), None)),
+            event("7", 7, started(json!({ "key\0": "\0" }))),
+            event("8", 8, step(workflow(), 0)),
+        ])
+        .await;
+    let places: Vec<usize> = taken.dead.iter().map(|(place, _)| *place).collect();
+    assert_eq!(places, [2, 3, 4, 5, 6, 7]);
+    assert!(taken.dead.iter().all(|(_, reason)| reason.error_type == "refused"), "{taken:?}");
+    assert_eq!(taken.dead[2].1.error_context, json!({ "event_key": "4" }));
+    let workflows = "SELECT current_state, (SELECT count(*) FROM workflow_steps) AS steps,
+        (SELECT current_fsm_state FROM bridge_states) AS bridge FROM workflow_executions";
+    assert_eq!(
+        bench.json(workflows).await,
+        json!([{ "current_state": "RUNNING", "steps": 1, "bridge": "FULL" }])
+    );
+    for table in ["node_registrations", "metadata_stamps", "pending_steps"] {
+        assert_eq!(bench.record.count(&format!("SELECT count(*) FROM {table}")).await, 0);
+    }
+    let everything = (0..1_000).map(|n| event(&format!("bad {n}"), 0, bridge(1, 1, "BEYOND")));
+    let taken = bench.take(everything.collect()).await;
+    assert_eq!((taken.events, taken.dead.len()), (0, 1_000));
+}
+
+#[tokio::test]
 async fn what_could_not_be_read_is_a_dead_letter_beside_what_could() {
     let mut bench = Bench::new().await;
     let reason = Reason {
         error_type: "not_json".to_owned(),
         error_message: "read JSON: \0".to_owned(),
-        error_context: json!({}),
+        error_context: json!({ "field\0": "\0" }),
     };
     let items = [
         item(Err(reason.clone())),
