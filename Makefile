@@ -1,5 +1,5 @@
 # What a person types. Each target works on a fresh checkout with a Rust toolchain, C and C++
-# compilers, make and perl; `make test` installs PostgreSQL, Java and Maven when it may.
+# compilers, make and perl; `make test` installs PostgreSQL, Java, Maven and Python when it may.
 
 BED := tests/bed/bed.sh
 

@@ -16,6 +16,7 @@ mod call;
 mod counts;
 mod fields;
 mod json;
+pub mod limits;
 mod order;
 mod problem;
 mod reply;
@@ -30,7 +31,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -134,19 +135,25 @@ impl State {
     }
 }
 
+/// A route: where it is, and what answers there.
+type Route = (&'static str, MethodRouter<Api>);
+
 /// The routes, at the root and below [`PREFIX`].
 pub fn router(state: State) -> Router {
     let api = Arc::new(state);
-    let streams = api.streams.clone().map(streams::router).unwrap_or_default();
-    Router::new()
-        .merge(both("", &api))
-        .merge(both(PREFIX, &api))
-        .route("/", get(root::root))
-        .route("/health", get(health::flat))
-        .route("/metrics", get(metrics::negotiated))
-        .route(&format!("{PREFIX}/health"), get(health::enveloped))
-        .route(&format!("{PREFIX}/metrics"), get(metrics::summary))
-        .merge(streams)
+    let mut stamping = Router::new();
+    for (at, answers) in stamping_routes() {
+        // Not nested: to strip a prefix costs every request a new address.
+        stamping = stamping.route(at, answers.clone()).route(&format!("{PREFIX}{at}"), answers);
+    }
+    if let Some(token) = &api.token {
+        stamping = stamping.route_layer(middleware::from_fn_with_state(token.clone(), admit));
+    }
+    for (at, answers) in told_to_all() {
+        stamping = stamping.route(&at, answers);
+    }
+    stamping
+        .merge(api.streams.clone().map(streams::router).unwrap_or_default())
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         // Each route has its own limit.
@@ -155,24 +162,42 @@ pub fn router(state: State) -> Router {
         .with_state(api)
 }
 
-/// What is served both at the root and below [`PREFIX`]. Not nested: to strip a prefix costs every
-/// request a new address.
-fn both(prefix: &str, api: &Api) -> Router<Api> {
-    let at = |route: &str| format!("{prefix}{route}");
-    let mut stamping = Router::new()
-        .route(&at("/hash"), post(hash::hash))
-        .route(&at("/stamp"), post(stamp::stamp))
-        .route(&at("/stamp/{hash}"), get(stamp::held))
-        .route(&at("/validate"), post(validate::validate))
-        .route(&at("/batch"), post(batch::batch))
-        .route(&at("/validate-protocol"), post(protocol::validate))
-        .route(&at("/namespace/{namespace}"), get(namespace::page));
-    if let Some(token) = &api.token {
-        stamping = stamping.route_layer(middleware::from_fn_with_state(token.clone(), admit));
-    }
-    stamping
-        .route(&at("/health/live"), get(health::live))
-        .route(&at("/health/ready"), get(health::ready))
+/// Every path that is served somewhere, for a contract to be held against.
+pub fn paths() -> Vec<String> {
+    let twice = |(at, _): &Route| [(*at).to_owned(), format!("{PREFIX}{at}")];
+    let mut paths: Vec<String> = stamping_routes().iter().flat_map(twice).collect();
+    paths.extend(told_to_all().into_iter().map(|(at, _)| at));
+    paths.extend(streams::paths());
+    paths
+}
+
+/// What is served both at the root and below [`PREFIX`], to who brings the token.
+fn stamping_routes() -> [Route; 7] {
+    [
+        ("/hash", post(hash::hash)),
+        ("/stamp", post(stamp::stamp)),
+        ("/stamp/{hash}", get(stamp::held)),
+        ("/validate", post(validate::validate)),
+        ("/batch", post(batch::batch)),
+        ("/validate-protocol", post(protocol::validate)),
+        ("/namespace/{namespace}", get(namespace::page)),
+    ]
+}
+
+/// What is told to everybody that the listener lets in.
+fn told_to_all() -> [(String, MethodRouter<Api>); 9] {
+    let prefixed = |at: &str| format!("{PREFIX}{at}");
+    [
+        ("/".to_owned(), get(root::root)),
+        ("/health".to_owned(), get(health::flat)),
+        ("/health/live".to_owned(), get(health::live)),
+        ("/health/ready".to_owned(), get(health::ready)),
+        ("/metrics".to_owned(), get(metrics::negotiated)),
+        (prefixed("/health"), get(health::enveloped)),
+        (prefixed("/health/live"), get(health::live)),
+        (prefixed("/health/ready"), get(health::ready)),
+        (prefixed("/metrics"), get(metrics::summary)),
+    ]
 }
 
 async fn not_found() -> Problem {

@@ -24,7 +24,7 @@ use super::reply::{elapsed_ms, grade};
 pub(super) const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
 
 /// Characters of a caller's id.
-const CORRELATION_CHARS_MAX: usize = 255;
+pub(super) const CORRELATION_CHARS_MAX: usize = 255;
 
 /// Bytes of a JSON body: the largest content or batch, and room for escapes.
 pub(super) const BODY_BYTES_MAX: usize = 128 << 20;

@@ -26,13 +26,13 @@ pub(super) const NAMESPACE: &str = "omninode.services.metadata";
 pub(super) const CONTENT_BYTES_MAX: usize = 100 << 20;
 
 /// Characters of a version, as wide as its column.
-const VERSION_CHARS_MAX: usize = 10;
+pub(super) const VERSION_CHARS_MAX: usize = 10;
 
 /// Characters of a media type, as wide as its column.
 const CONTENT_TYPE_CHARS_MAX: usize = 255;
 
 /// Characters of a path: no system has longer ones.
-const PATH_CHARS_MAX: usize = 4_096;
+pub(super) const PATH_CHARS_MAX: usize = 4_096;
 
 /// What holds for every order of a request that does not say otherwise itself.
 #[derive(Clone, Debug)]

@@ -63,6 +63,32 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every one, by its word.
+    pub const ALL: [Self; 22] = [
+        Self::BadRequest,
+        Self::BatchTooLarge,
+        Self::ContentTooLarge,
+        Self::DatabaseUnavailable,
+        Self::EmptyBatchRequest,
+        Self::EncodingUnsupported,
+        Self::Equivocation,
+        Self::Forbidden,
+        Self::InternalError,
+        Self::MethodNotAllowed,
+        Self::NamespaceInvalid,
+        Self::NotFound,
+        Self::OutOfOrder,
+        Self::Overloaded,
+        Self::RateLimited,
+        Self::RequestTimeout,
+        Self::StampNotFound,
+        Self::StampRefused,
+        Self::StreamNotFound,
+        Self::Unauthorized,
+        Self::ValidationError,
+        Self::VersionUnsupported,
+    ];
+
     /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::call::{CORRELATION, correlation_header};
 use crate::model::content::Row;
@@ -134,6 +134,8 @@ pub(super) fn row(row: &Row) -> Value {
         "namespace": row.namespace,
         "protocol_version": row.protocol_version,
         "metadata_version": row.metadata_version,
+        "stamp_type": row.stamp_data.get("stamp_type"),
+        "metadata": row.stamp_data.get("metadata").unwrap_or(&Value::Object(Map::new())),
         "stamp_data": stamp_data(row),
         "intelligence_data": row.intelligence_data,
         "file_metadata": row.file_metadata,

@@ -14,6 +14,7 @@
 #   STAMPD_TEST_KAFKA        host:port, plaintext
 #   STAMPD_TEST_KAFKA_SASL   host:port, SASL_SSL with SCRAM-SHA-256, SCRAM-SHA-512 and PLAIN
 #   STAMPD_TEST_USER, STAMPD_TEST_PASSWORD   who may log in there
+#   STAMPD_TEST_SCHEMATHESIS   the program that makes up requests from the contract of the API
 #   STAMPD_TEST_CA           PEM file of the authority that signed both servers' certificates, which
 #                            are valid for `localhost` and 127.0.0.1
 set -euo pipefail
@@ -31,12 +32,16 @@ up_file=$cache/servers.env
 . "$bed_dir/postgres.sh"
 # shellcheck source=tests/bed/kafka.sh
 . "$bed_dir/kafka.sh"
+# shellcheck source=tests/bed/schemathesis.sh
+. "$bed_dir/schemathesis.sh"
 
 # Makes the scratch directory, keys and both servers; the answer is in the STAMPD_TEST_* variables.
 start_servers() {
   mkdir -p "$cache"
   need_tools
   kafka_jars
+  # Only the figures do without.
+  [ -n "${BED_BENCH:-}" ] || schemathesis_fetch
   scratch=$(mktemp -d "${TMPDIR:-/tmp}/stampd-bed.XXXXXX")
   # PostgreSQL runs as another user when we are root, and must be able to walk in.
   chmod 755 "$scratch"
@@ -73,6 +78,9 @@ run() {
   trap 'interrupted=TERM; stop_child TERM' TERM HUP
   if [ -z "${STAMPD_TEST_POSTGRES:-}" ] || [ -z "${STAMPD_TEST_KAFKA:-}" ]; then
     start_servers
+  elif [ -z "${STAMPD_TEST_SCHEMATHESIS:-}" ]; then
+    mkdir -p "$cache"
+    schemathesis_fetch
   fi
   run_child "$@"
 }

@@ -29,6 +29,7 @@ missing_packages() {
   [ -d "$kafka_libs" ] || command -v mvn >/dev/null || echo maven
   command -v openssl >/dev/null || echo openssl
   command -v git >/dev/null || echo git
+  has_python || echo python3-venv
   # Only the figures need a load generator.
   [ -z "${BED_BENCH:-}" ] || command -v wrk >/dev/null || echo wrk
 }

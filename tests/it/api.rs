@@ -1,5 +1,8 @@
 //! The stamping API on a real listener, over the record and over a spool: one suite for both.
 
+mod contract;
+mod limits;
+
 use serde_json::{Value, json};
 use stampd::api::{self, Backend, PREFIX, State};
 use stampd::runtime::clock::Clock;
@@ -23,12 +26,38 @@ struct Answer {
     body: Value,
 }
 
+impl Answer {
+    /// A header's value, by its name in lower case.
+    fn header(&self, name: &str) -> Option<&str> {
+        let of_name = |line: &str| line.split_once(": ").is_some_and(|(key, _)| key == name);
+        let line = self.head.lines().find(|line| of_name(line))?;
+        line.split_once(": ").map(|(_, value)| value)
+    }
+}
+
+/// A state over a backend, with figures of its own.
+fn state(backend: Backend, clock: Clock) -> State {
+    State::new(backend, &Metrics::new(), clock)
+}
+
+/// Runs a test against a server over a spool of its own.
+fn over_a_spool(clock: Clock, test: impl AsyncFnOnce(&Server) + Send) {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::open(&config(dir.path()), &seed(), &clock);
+    let contents = running.spool.contents().unwrap();
+    block_on(|| async { test(&Server::start(state(Backend::Spool(contents), clock)).await).await });
+}
+
 impl Server {
-    async fn start(backend: Backend) -> Self {
+    async fn start(state: State) -> Self {
+        Self::start_with(state, http::Config::default()).await
+    }
+
+    async fn start_with(state: State, config: http::Config) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = api::router(State::new(backend, &Metrics::new(), Clock::system()));
-        let config = http::Config { refuse: api::refuse, ..http::Config::default() };
+        let router = api::router(state);
+        let config = http::Config { refuse: api::refuse, ..config };
         #[expect(clippy::disallowed_methods, reason = "ends with the runtime of the test")]
         tokio::spawn(serve(listener, router, config, CancellationToken::new()));
         Self(address)
@@ -49,7 +78,7 @@ impl Server {
         let (head, body) = reply.split_once("\r\n\r\n").unwrap();
         let status = head[9..12].parse().unwrap();
         let body = serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()));
-        Answer { status, head: head.to_ascii_lowercase(), body }
+        Answer { status, head: head.to_owned(), body }
     }
 
     async fn post(&self, route: &str, body: &Value) -> Answer {
@@ -74,6 +103,10 @@ impl Server {
         assert_eq!(told["error"][0]["code"], code);
         for member in ["type", "title", "detail", "message", "error_message"] {
             assert!(told[member].is_string(), "{member} of {told}");
+        }
+        let text = told.to_string();
+        for inside in ["/src/", ".rs", "/tmp", "SELECT", "INSERT", "panicked", "backtrace"] {
+            assert!(!text.contains(inside), "{inside} in {text}");
         }
     }
 }
@@ -258,15 +291,13 @@ async fn the_process_tells_of_itself(server: &Server) {
 
 #[test]
 fn every_route_keeps_its_promises_over_a_spool() {
-    let dir = tempfile::tempdir().unwrap();
-    let running = Running::open(&config(dir.path()), &seed(), &Clock::system());
-    let contents = running.spool.contents().unwrap();
-    block_on(|| async { promises_hold(&Server::start(Backend::Spool(contents)).await).await });
+    over_a_spool(Clock::system(), promises_hold);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_keeps_its_promises_over_the_record() {
     let mut record = Record::create().await;
     let login = record.database.login("stampd_server");
-    promises_hold(&Server::start(Backend::Store(desk(&login))).await).await;
+    let backend = Backend::Store(desk(&login));
+    promises_hold(&Server::start(state(backend, Clock::system())).await).await;
 }

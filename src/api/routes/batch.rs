@@ -15,7 +15,7 @@ use crate::model::content::{Order, Stamped};
 use crate::runtime::time::Timestamp;
 
 /// Items of a batch.
-const ITEMS_MAX: usize = 1_000;
+pub(in crate::api) const ITEMS_MAX: usize = 1_000;
 
 /// Characters of an item's id.
 const ID_CHARS_MAX: usize = 255;
@@ -49,7 +49,7 @@ pub(in crate::api) async fn batch(
     let failed = told.iter().filter(|told| told.outcome.is_err()).count();
     let reply = Reply::new("batch done", data_of(&told, failed, call.started, &meter));
     let reply = if failed == 0 { reply } else { reply.partial(errors_of(&told)) };
-    Ok(reply.to(id))
+    Ok(reply.noting("operation", "batch_stamp").to(id))
 }
 
 fn understand(

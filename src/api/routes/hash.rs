@@ -19,13 +19,13 @@ use crate::api::{Api, State};
 use crate::model::digest::{Digest, Digester};
 
 /// Bytes of a file.
-const FILE_BYTES_MAX: u64 = 500 << 20;
+pub(in crate::api) const FILE_BYTES_MAX: u64 = 500 << 20;
 
 /// Bytes of a form's other fields.
-const FIELD_BYTES_MAX: usize = 1_024;
+pub(in crate::api) const FIELD_BYTES_MAX: usize = 1_024;
 
 /// Fields of a form.
-const FIELDS_MAX: usize = 32;
+pub(in crate::api) const FIELDS_MAX: usize = 32;
 
 /// What was hashed.
 struct Hashed {
@@ -58,7 +58,8 @@ pub(in crate::api) async fn hash(
         "file_size_bytes": hashed.bytes,
         "performance_grade": grade(took_ms),
     });
-    Ok(Reply::new("hashed", data).flat("file_hash", hash).to(call.correlation_id))
+    let reply = Reply::new("hashed", data).flat("file_hash", hash);
+    Ok(reply.noting("operation", "generate_hash").to(call.correlation_id))
 }
 
 /// Whatever is no form is read as JSON: old callers name no type, or a wrong one.

@@ -14,10 +14,10 @@ use crate::api::problem::{Code, Problem};
 use crate::api::reply::{Reply, row};
 
 /// Rows of a page, where none are asked for.
-const LIMIT: u64 = 50;
+pub(in crate::api) const LIMIT: u64 = 50;
 
 /// Rows of a page, at most.
-const LIMIT_MAX: u64 = 1_000;
+pub(in crate::api) const LIMIT_MAX: u64 = 1_000;
 
 /// A page of a namespace, newest first.
 pub(in crate::api) async fn page(
@@ -45,7 +45,7 @@ pub(in crate::api) async fn page(
         "stamps": stamps,
     });
     let reply = Reply::new("listed", data).flat("namespace", namespace).flat("total_stamps", total);
-    Ok(reply.to(call.correlation_id))
+    Ok(reply.noting("operation", "query_namespace").to(call.correlation_id))
 }
 
 /// A query by its names. The first of several counts, and none may hold U+0000.

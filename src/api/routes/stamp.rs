@@ -55,7 +55,10 @@ pub(in crate::api) async fn stamp(
         .flat("stamp_data", stamp_data(&stamped.row))
         .flat("execution_time_ms", elapsed_ms(call.started) as u64)
         .flat("kafka_event_published", published)
-        .flat("correlation_id", id.clone());
+        .flat("correlation_id", id.clone())
+        .noting("operation", "create_stamp")
+        .noting("namespace", stamped.row.namespace)
+        .noting("protocol_version", stamped.row.protocol_version);
     Ok(reply.to(id))
 }
 
@@ -112,6 +115,8 @@ pub(in crate::api) async fn held(
         .flat("file_hash", newest.file_hash.as_str())
         .flat("stamp_id", newest.id.to_string())
         .flat("stamp_data", stamp_data(newest))
+        .noting("operation", "get_stamp")
+        .noting("namespace", newest.namespace.as_str())
         .noting("occurrences", rows.iter().map(row).collect::<Vec<Value>>());
     Ok(reply.to(call.correlation_id))
 }

@@ -16,11 +16,14 @@ use std::sync::Arc;
 use axum::extract::{Path, Request, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+pub(in crate::api) use self::intake::{
+    BYTES_MAX as PIECE_BYTES_MAX, COMPRESSED_BYTES_MAX as PIECE_COMPRESSED_BYTES_MAX,
+};
 use self::refusal::Refusal;
 use crate::api::auth::Auth;
 use crate::api::problem::Problem;
@@ -80,13 +83,23 @@ impl Streams {
     }
 }
 
+fn routes() -> [(&'static str, MethodRouter<Streams>); 3] {
+    [
+        ("/api/v1/streams", get(record)),
+        ("/api/v1/streams/{id}", get(extent)),
+        ("/api/v1/streams/{id}/stamps", post(append).get(extent)),
+    ]
+}
+
 /// The routes, for a router of any state.
 pub fn router<S: Clone + Send + Sync + 'static>(streams: Streams) -> Router<S> {
-    Router::new()
-        .route("/api/v1/streams", get(record))
-        .route("/api/v1/streams/{id}", get(extent))
-        .route("/api/v1/streams/{id}/stamps", post(append).get(extent))
-        .with_state(streams)
+    let add = |router: Router<Streams>, (at, answers)| router.route(at, answers);
+    routes().into_iter().fold(Router::new(), add).with_state(streams)
+}
+
+/// Where the routes are.
+pub(in crate::api) fn paths() -> impl Iterator<Item = String> {
+    routes().into_iter().map(|(at, _)| at.to_owned())
 }
 
 async fn record(State(streams): State<Streams>, headers: HeaderMap) -> Response {

@@ -35,7 +35,7 @@ pub(in crate::api) async fn validate(
     let reply = Reply::new(message, data_of(&check, &meter.performance(bytes)))
         .flat("is_valid", check.holds)
         .flat("current_hash", check.current_hash.to_string());
-    Ok(reply.to(call.correlation_id))
+    Ok(reply.noting("operation", "validate_stamps").to(call.correlation_id))
 }
 
 fn data_of(check: &Check, performance: &Value) -> Value {

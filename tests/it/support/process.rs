@@ -203,11 +203,17 @@ impl Agent {
 
     /// Its resident memory in bytes, as the kernel counts it.
     pub fn resident(&self) -> u64 {
+        self.memory_kib("VmRSS") * 1024
+    }
+
+    /// A figure of its memory, such as `VmHWM`, the most that was ever resident.
+    pub fn memory_kib(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.expect("the child lives");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).map(str::trim);
-        kib.and_then(|kib| kib.parse::<u64>().ok()).expect("the kernel tells VmRSS in kB") * 1024
+        let of_name = |line: &str| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned);
+        let line = status.lines().find_map(of_name);
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+        kib.expect("the kernel tells it in kB")
     }
 
     /// Takes the next notice, or returns after a moment without one.

@@ -17,10 +17,10 @@ use crate::runtime::http::BodyError;
 use crate::runtime::time::Timestamp;
 
 /// Bytes of a body as it comes, when it is compressed.
-const COMPRESSED_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(in crate::api) const COMPRESSED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes of a body as it is read.
-const BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(in crate::api) const BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The window that a compressed body may ask for, as a power of two: 8 MiB of memory.
 const WINDOW_LOG_MAX: u32 = 23;
