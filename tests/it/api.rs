@@ -2,6 +2,7 @@
 
 mod contract;
 mod limits;
+mod transcript;
 
 use serde_json::{Value, json};
 use stampd::api::{self, Backend, PREFIX, State};
