@@ -1,6 +1,7 @@
 //! Metrics: the names that the contract of the older service gives, and our own beside them.
 
 use super::breaker;
+use super::decode::Refusal;
 use super::placement::Beginning;
 use crate::runtime::metrics::{Counter, Counters, Gauge, Histograms, Metrics};
 
@@ -77,6 +78,9 @@ impl Figures {
         };
         for word in Beginning::WORDS {
             figures.beginnings.of([word]).inc_by(0);
+        }
+        for code in Refusal::CODES {
+            figures.errors.of([code]).inc_by(0);
         }
         for status in ["success", "error"] {
             figures.operations.of(["take", status]).inc_by(0);

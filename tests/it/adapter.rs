@@ -1,5 +1,6 @@
 //! The adapter as processes, between a real Kafka and a real PostgreSQL.
 
+mod contract;
 mod flow;
 mod poison;
 mod questions;

@@ -78,6 +78,20 @@ pub enum Problem {
 }
 
 impl Refusal {
+    /// Every word that [`code`](Self::code) gives.
+    pub const CODES: [&str; 10] = [
+        "tombstone",
+        "empty",
+        "too_large",
+        "not_utf8",
+        "not_json",
+        "not_an_object",
+        "contradiction",
+        "field",
+        "body",
+        "leaf",
+    ];
+
     /// A word for dead letters and metrics.
     pub const fn code(&self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::contract::effect;
 use super::{Adapter, Stage, started, uuid};
 use crate::support::block_on;
 use crate::support::wait::wait_until;
@@ -152,6 +153,11 @@ fn the_contract_s_metrics_are_there_by_name() {
         "stampd_adapter_partitions 1",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    let names = effect()["monitoring"]["metrics"].clone();
+    for name in names.as_array().unwrap().iter().map(|name| name.as_str().unwrap()) {
+        let is_told = metrics.contains(&format!("# TYPE {name} "));
+        assert!(is_told, "{name} is not in\n{metrics}");
     }
     assert!(adapter.process.terminate().success());
 }
