@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Api;
 use super::fields::Fields;
-use super::json::parse;
+use super::json::{Parsed, holds_nul, parse};
 use super::problem::{Code, Problem};
 use super::reply::{elapsed_ms, grade};
 
@@ -118,6 +118,8 @@ pub(super) struct Document {
     pub(super) fields: Fields,
     /// Whether it is to be worked on beside the requests' threads.
     pub(super) is_large: bool,
+    /// Whether an item of its `items` holds U+0000; nothing else does.
+    pub(super) has_nul: bool,
     /// Held by a large one until its reply is made.
     pub(super) _seat: Option<OwnedSemaphorePermit>,
 }
@@ -128,10 +130,23 @@ impl FromRequest<Api> for Document {
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         let (bytes, seat) = read(request.into_body(), &api.seats).await?;
         let is_large = bytes.len() > SMALL_BYTES_MAX;
-        let tree = work(is_large, move || parse(&bytes)).await;
-        let tree = tree.map_err(|error| Problem::new(Code::ValidationError, error.to_string()))?;
-        Ok(Self { fields: Fields::of(tree)?, is_large, _seat: seat })
+        let parsed = work(is_large, move || parse(&bytes)).await;
+        let Parsed { tree, has_nul } =
+            parsed.map_err(|error| Problem::new(Code::ValidationError, error.to_string()))?;
+        if has_nul && holds_nul_beside_items(&tree) {
+            return Err(Problem::new(Code::ValidationError, "a text holds U+0000"));
+        }
+        Ok(Self { fields: Fields::of(tree)?, is_large, has_nul, _seat: seat })
     }
+}
+
+/// An item of a batch answers for itself, so that its neighbours are stamped.
+fn holds_nul_beside_items(tree: &Value) -> bool {
+    let Value::Object(members) = tree else { return holds_nul(tree) };
+    let is_batch = |key: &str, value: &Value| key == "items" && value.is_array();
+    members
+        .iter()
+        .any(|(key, value)| key.contains('\0') || (!is_batch(key, value) && holds_nul(value)))
 }
 
 /// Reads a whole body. From the moment that it turns out to be large it has a seat, so that all

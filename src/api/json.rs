@@ -1,8 +1,8 @@
 //! JSON from strangers: one tree, or the reason why there is none.
 //!
-//! Stricter than most readers. A key that comes twice, U+0000 anywhere, a lone surrogate, nesting
-//! beyond 128 levels and a document of very many small values are errors, so that nothing behind
-//! this point meets what a database refuses or what two readers read differently.
+//! Stricter than most readers. A key that comes twice, a lone surrogate, nesting beyond 128 levels and
+//! a document of very many small values are errors, so that nothing behind this point meets what two
+//! readers read differently. U+0000, which databases refuse, is noticed, for the caller to judge.
 
 use std::cell::Cell;
 use std::fmt;
@@ -18,25 +18,56 @@ const VALUES_MAX: u32 = 1_000_000;
 #[error("read the body as JSON: {0}")]
 pub(super) struct Malformed(#[from] serde_json::Error);
 
+/// A document.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub(super) tree: Value,
+    /// Whether U+0000 is somewhere in it.
+    pub(super) has_nul: bool,
+}
+
 /// Reads one document.
-pub(super) fn parse(text: &[u8]) -> Result<Value, Malformed> {
-    let left = Cell::new(VALUES_MAX);
+pub(super) fn parse(text: &[u8]) -> Result<Parsed, Malformed> {
+    let (left, has_nul) = (Cell::new(VALUES_MAX), Cell::new(false));
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let tree = Tree(&left).deserialize(&mut reader)?;
+    let tree = Tree { left: &left, has_nul: &has_nul }.deserialize(&mut reader)?;
     reader.end()?;
-    Ok(tree)
+    Ok(Parsed { tree, has_nul: has_nul.get() })
+}
+
+/// Whether U+0000 is somewhere in a value.
+pub(super) fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(holds_nul),
+        Value::Object(members) => {
+            members.iter().any(|(key, value)| key.contains('\0') || holds_nul(value))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// Makes a value, and counts it.
 #[derive(Clone, Copy)]
-struct Tree<'a>(&'a Cell<u32>);
+struct Tree<'a> {
+    left: &'a Cell<u32>,
+    has_nul: &'a Cell<bool>,
+}
+
+impl Tree<'_> {
+    fn look_at(self, text: &str) {
+        if text.as_bytes().contains(&0) {
+            self.has_nul.set(true);
+        }
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Tree<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
-        let left = self.0.get().checked_sub(1);
-        self.0.set(left.ok_or_else(|| D::Error::custom("it holds too many values"))?);
+        let left = self.left.get().checked_sub(1);
+        self.left.set(left.ok_or_else(|| D::Error::custom("it holds too many values"))?);
         from.deserialize_any(self)
     }
 }
@@ -74,7 +105,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 
     fn visit_string<E: Error>(self, text: String) -> Result<Value, E> {
-        without_nul(&text)?;
+        self.look_at(&text);
         Ok(Value::String(text))
     }
 
@@ -89,7 +120,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(key) = members.next_key::<String>()? {
-            without_nul(&key)?;
+            self.look_at(&key);
             if object.contains_key(&key) {
                 return Err(A::Error::custom(format!("the key {key:?} comes twice")));
             }
@@ -97,13 +128,6 @@ impl<'de> Visitor<'de> for Tree<'_> {
         }
         Ok(Value::Object(object))
     }
-}
-
-fn without_nul<E: Error>(text: &str) -> Result<(), E> {
-    if text.as_bytes().contains(&0) {
-        return Err(E::custom("a text holds U+0000"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -114,7 +138,7 @@ mod tests {
     fn what_is_taken_is_what_any_reader_reads() {
         let text = r#"{"a":[1,-2,2.5,true,null,"\u00e4\ud83d\ude00"],"b":{}}"#;
         let usual: Value = serde_json::from_str(text).expect("is JSON");
-        assert_eq!(parse(text.as_bytes()).expect("is JSON"), usual);
+        assert_eq!(parse(text.as_bytes()).expect("is JSON").tree, usual);
     }
 
     #[test]
@@ -122,8 +146,6 @@ mod tests {
         for (text, word) in [
             (&br#"{"a":1,"a":2}"#[..], "twice"),
             (br#"{"a":{"b":[{"c":1,"\u0063":1}]}}"#, "twice"),
-            (br#"["\u0000"]"#, "U+0000"),
-            (br#"{"\u0000":1}"#, "U+0000"),
             (br#"["\ud800"]"#, "hex escape"),
             (br#"["\udc00"]"#, "surrogate"),
             (b"[\"\xff\"]", "unicode"),
@@ -135,6 +157,19 @@ mod tests {
         ] {
             let error = parse(text).expect_err("is refused").to_string();
             assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn u_0000_is_noticed_wherever_it_is() {
+        for (text, has_nul) in [
+            (r#"["\u0000"]"#, true),
+            (r#"{"a":{"\u0000":1}}"#, true),
+            (r#"{"a":[{"b":"c\u0000"}]}"#, true),
+            (r#"{"a":["\u0001",0,null,false]}"#, false),
+        ] {
+            let parsed = parse(text.as_bytes()).expect("is JSON");
+            assert_eq!((parsed.has_nul, holds_nul(&parsed.tree)), (has_nul, has_nul), "{text}");
         }
     }
 

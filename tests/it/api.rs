@@ -179,6 +179,15 @@ async fn batches_are_told_item_by_item(server: &Server) {
     );
     let held = server.get("/namespace/a.b.c").await.body;
     assert_eq!(held["total_stamps"], 1);
+    let nul = json!([{"id": "nul", "content": "a\0"}, {"id": "good", "content": "b"}]);
+    let told = server.post("/batch", &json!({"items": nul, "namespace": "a.b.d"})).await.body;
+    let results = &told["data"]["results"];
+    assert_eq!(
+        (&results[0]["error_code"], &results[1]["success"]),
+        (&json!("VALIDATION_ERROR"), &json!(true)),
+        "{told}"
+    );
+    assert_eq!(server.get("/namespace/a.b.d").await.body["total_stamps"], 1);
     let none = json!({"items": []}).to_string();
     server.refuses("POST /batch", "", none.as_bytes(), 400, "EMPTY_BATCH_REQUEST").await;
     let many = json!({"items": vec![json!({"content": "x"}); 1_001]}).to_string();

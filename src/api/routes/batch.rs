@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::api::call::{Call, Document, Meter, work};
 use crate::api::fields::Fields;
+use crate::api::json::holds_nul;
 use crate::api::order::{Asked, CONTENT_BYTES_MAX, Defaults};
 use crate::api::problem::{Code, Problem};
 use crate::api::reply::{Reply, elapsed_ms, grade};
@@ -41,9 +42,9 @@ pub(in crate::api) async fn batch(
     meter: Meter,
     document: Document,
 ) -> Result<Reply, Problem> {
-    let Document { fields, is_large, _seat } = document;
+    let Document { fields, is_large, has_nul, _seat } = document;
     let (id, at) = (call.correlation_id.clone(), api.clock.now());
-    let (id, items) = work(is_large, move || understand(fields, id, at)).await?;
+    let (id, items) = work(is_large, move || understand(fields, id, at, has_nul)).await?;
     let told = stamp(&api, items).await?;
     api.counts.done("batch", call.started);
     let failed = told.iter().filter(|told| told.outcome.is_err()).count();
@@ -56,6 +57,7 @@ fn understand(
     mut fields: Fields,
     correlation_id: Option<String>,
     at: Timestamp,
+    has_nul: bool,
 ) -> Result<(Option<String>, Vec<Item>), Problem> {
     let items = fields.array("items")?.ok_or_else(|| Problem::field("items", "is required"))?;
     if items.is_empty() {
@@ -70,16 +72,23 @@ fn understand(
         return Err(Problem::new(Code::BatchTooLarge, message));
     }
     let defaults = Defaults::take(&mut fields, correlation_id, at)?;
-    let read = |(index, item)| Item::read(index, item, &defaults);
+    let read = |(index, item)| {
+        let fault = (has_nul && holds_nul(&item)).then_some("must not hold U+0000");
+        Item::read(index, item, fault, &defaults)
+    };
     let items = items.into_iter().enumerate().map(read).collect();
     Ok((defaults.correlation_id, items))
 }
 
 impl Item {
     /// An item without an id is known by its index.
-    fn read(index: usize, item: Value, defaults: &Defaults) -> Self {
-        let mut read = Self { id: index.to_string(), bytes: 0, order: Err(not_an_object(index)) };
-        if let Ok(mut fields) = Fields::of(item) {
+    fn read(index: usize, item: Value, fault: Option<&str>, defaults: &Defaults) -> Self {
+        let rule = fault.unwrap_or("must be an object");
+        let problem = Problem::field(format!("items[{index}]"), rule);
+        let mut read = Self { id: index.to_string(), bytes: 0, order: Err(problem) };
+        if fault.is_none()
+            && let Ok(mut fields) = Fields::of(item)
+        {
             read.order = read.fill(&mut fields, defaults);
         }
         read
@@ -94,10 +103,6 @@ impl Item {
         self.bytes = asked.bytes;
         Ok(asked.order)
     }
-}
-
-fn not_an_object(index: usize) -> Problem {
-    Problem::field(format!("items[{index}]"), "must be an object")
 }
 
 /// Stamps the good ones together.

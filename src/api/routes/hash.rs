@@ -69,7 +69,7 @@ fn is_form(request: &Request) -> bool {
 }
 
 async fn of_document(document: Document) -> Result<Hashed, Problem> {
-    let Document { mut fields, is_large, _seat } = document;
+    let Document { mut fields, is_large, _seat, .. } = document;
     work(is_large, move || {
         fields.namespace_word("namespace")?;
         let content = content_required(&mut fields)?;

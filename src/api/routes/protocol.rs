@@ -71,7 +71,7 @@ pub(in crate::api) async fn validate(
     meter: Meter,
     document: Document,
 ) -> Result<Reply, Problem> {
-    let Document { fields, is_large, _seat } = document;
+    let Document { fields, is_large, _seat, .. } = document;
     let looked = work(is_large, move || {
         let question = Question::take(fields)?;
         let mut findings = Findings::default();

@@ -25,7 +25,7 @@ pub(in crate::api) async fn stamp(
     meter: Meter,
     document: Document,
 ) -> Result<Reply, Problem> {
-    let Document { mut fields, is_large, _seat } = document;
+    let Document { mut fields, is_large, _seat, .. } = document;
     let (id, at) = (call.correlation_id.clone(), api.clock.now());
     let hashing = Instant::now();
     let asked = work(is_large, move || {

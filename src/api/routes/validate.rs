@@ -17,7 +17,7 @@ pub(in crate::api) async fn validate(
     meter: Meter,
     document: Document,
 ) -> Result<Reply, Problem> {
-    let Document { mut fields, is_large, _seat } = document;
+    let Document { mut fields, is_large, _seat, .. } = document;
     let checked = work(is_large, move || {
         let content = content_required(&mut fields)?;
         fields.namespace_word("namespace")?;
