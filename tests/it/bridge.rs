@@ -29,7 +29,7 @@ impl Bridge {
 }
 
 /// A home whose bridges keep their record there, as the older services would be told.
-fn home(database: &Address) -> Home {
+pub fn home(database: &Address) -> Home {
     let mut home = Home::new();
     home.configure("");
     home.set("POSTGRES_HOST", &database.host);

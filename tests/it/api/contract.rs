@@ -10,6 +10,7 @@ use jsonschema::Draft;
 use serde_json::{Value, json};
 use stampd::api::streams::Streams;
 use stampd::api::{self, Backend, Code, State};
+use stampd::model::piece::render;
 use stampd::runtime::clock::Clock;
 use stampd::runtime::metrics::Metrics;
 use stampd::store::address::Address;
@@ -18,9 +19,11 @@ use stampd::store::tokens;
 
 use super::{Answer, Server, over_a_spool};
 use crate::agent::Workplace;
+use crate::bridge::{self, Bridge};
 use crate::stamps::desk;
-use crate::support::bed;
-use crate::support::record::{Record, config, session};
+use crate::support::postgres::Database;
+use crate::support::record::{Record, config, piece, session, stream};
+use crate::support::{bed, block_on};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/contracts/openapi.yaml");
 
@@ -265,10 +268,31 @@ async fn every_example_of_the_contract_holds_over_the_record() {
     let server = Server::start(state).await;
     let contract = Contract::read();
     examples_hold(&contract, &server, Some(token.reveal())).await;
-    let anybody = server.get("/api/v1/streams").await;
-    let streams = contract.at(&contract.0["paths"]["/api/v1/streams"]);
-    assert_eq!(anybody.status, 401);
-    contract.check("without a token", &streams["get"], &anybody);
+    pieces_are_answered_as_it_says(&contract, &server, token.reveal()).await;
+}
+
+/// What it takes a stream to be told.
+async fn pieces_are_answered_as_it_says(contract: &Contract, server: &Server, token: &str) {
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    let item = |path: &str| contract.at(&contract.0["paths"][path]);
+    let stream = stream();
+    let stamps = format!("POST /api/v1/streams/{stream}/stamps");
+    let append = &item("/api/v1/streams/{id}/stamps")["post"];
+    let packed = format!("{bearer}Content-Encoding: gzip\r\n");
+    for (headers, piece, status, code) in [
+        (&bearer, piece(stream, 0..3), 200, Value::Null),
+        (&bearer, piece(stream, 0..3), 200, Value::Null),
+        (&bearer, piece(stream, 9..10), 409, json!("OUT_OF_ORDER")),
+        (&packed, piece(stream, 3..4), 415, json!("ENCODING_UNSUPPORTED")),
+        (&String::new(), piece(stream, 3..4), 401, json!("UNAUTHORIZED")),
+    ] {
+        let answer = server.send(&stamps, headers, render(&piece).as_bytes()).await;
+        assert_eq!((answer.status, &answer.body["code"]), (status, &code), "{}", answer.body);
+        contract.check("a piece", append, &answer);
+    }
+    let extent = server.send(&format!("GET /api/v1/streams/{stream}"), &bearer, b"").await;
+    assert_eq!((extent.status, &extent.body["size"]), (200, &json!(3)));
+    contract.check("an extent", &item("/api/v1/streams/{id}")["get"], &extent);
 }
 
 /// How many requests are made up for each operation, in each way.
@@ -278,32 +302,47 @@ const MADE_UP: &str = "5";
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
                       response_headers_conformance,response_schema_conformance";
 
-#[test]
-fn requests_made_up_from_the_contract_find_nothing_that_it_does_not_say() {
-    let schemathesis = bed("STAMPD_TEST_SCHEMATHESIS");
-    let place = Workplace::new("[api]\nlisten = \"127.0.0.1:0\"\n");
-    let _agent = place.home.start_ready();
-    let url = format!("http://{}", place.status()["api"]["listen"].as_str().unwrap());
-    let ended = Command::new(schemathesis)
-        .args(["run", FILE, "--url", &url, "--checks", CHECKS, "--max-examples", MADE_UP])
-        .args([
-            "--workers",
-            "2",
-            "--phases",
-            "examples,coverage,fuzzing",
-            "--generation-deterministic",
-        ])
-        // The routes at the root are the same; and a token is no parameter.
-        .args(["--exclude-path-regex", "^/(hash|stamp|validate|batch|namespace)"])
-        .args(["--generation-with-security-parameters", "false", "--warnings", "off", "--no-color"])
+/// Makes up requests and sends them; `which` says of what, and as whom.
+fn make_up(url: &str, which: &[&str]) {
+    let scratch = tempfile::tempdir().unwrap();
+    let ended = Command::new(bed("STAMPD_TEST_SCHEMATHESIS"))
+        .args(["run", FILE, "--url", url, "--checks", CHECKS, "--max-examples", MADE_UP])
+        .args(["--workers", "2", "--phases", "examples,coverage,fuzzing"])
+        .args(["--generation-deterministic", "--generation-with-security-parameters", "false"])
         // Kept open, a connection may end by its idle time just when the next request is on its way.
         .args(["--header", "Connection: close", "--request-timeout", "30"])
+        .args(["--warnings", "off", "--no-color"])
+        .args(which)
         .env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bed"))
         .env("SCHEMATHESIS_HOOKS", "schemathesis_hooks")
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .current_dir(place.home.path())
+        .current_dir(scratch.path())
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&ended.stdout);
     assert!(ended.status.success(), "{told}\n{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+#[test]
+fn requests_made_up_from_the_contract_find_nothing_that_it_does_not_say() {
+    let place = Workplace::new("[api]\nlisten = \"127.0.0.1:0\"\n");
+    let _agent = place.home.start_ready();
+    let url = format!("http://{}", place.status()["api"]["listen"].as_str().unwrap());
+    // The routes at the root are the same, and streams are for a bridge.
+    let twice = "^/(hash|stamp|validate|batch|namespace|api/v1/streams)";
+    make_up(&url, &["--exclude-path-regex", twice]);
+}
+
+#[test]
+fn pieces_of_streams_made_up_from_the_contract_find_nothing_that_it_does_not_say() {
+    let database = Database::create();
+    let home = bridge::home(&database.admin());
+    let bridge = Bridge::start(&home, "bridge");
+    let token = block_on(|| async {
+        let name = "laptop".parse().unwrap();
+        tokens::issue(&mut session(&database.admin()).await, &name, &[]).await.unwrap()
+    });
+    let bearer = format!("Authorization: Bearer {}", token.reveal());
+    let streams = ["--include-path-regex", "^/api/v1/streams", "--header", &bearer];
+    make_up(&format!("http://{}", bridge.web.0), &streams);
 }
