@@ -17,6 +17,7 @@
 mod by_hand;
 mod corpus;
 mod delivery;
+mod intake;
 mod load;
 mod local;
 mod measure;
@@ -57,6 +58,9 @@ fn main() {
     }
     if wants("P9") || wants("P9-bridge") {
         stamping::bridge(&scratch(), &mut table);
+    }
+    if wants("P10") {
+        intake::adapter(&mut table);
     }
     print!("{table}");
 }

@@ -12,6 +12,8 @@ pub mod kafka;
 pub mod postgres;
 #[path = "../../tests/it/support/process.rs"]
 pub mod process;
+#[path = "../../tests/it/support/record.rs"]
+pub mod record;
 #[path = "../../tests/it/support/wait.rs"]
 pub mod wait;
 
