@@ -32,9 +32,11 @@ use super::streams;
 use crate::model::class::Class;
 use crate::model::operation::Event;
 
-/// What is confirmed is on disk, whatever the server's default; a stronger default stays.
-const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', true) \
-     WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')";
+/// What is confirmed is on disk, whatever the server's default; a stronger default stays. And plans
+/// are kept with the session, made when the tables may still be empty: they must not read them whole.
+const SETTINGS: &str = "SELECT set_config('enable_seqscan', 'off', true),
+    CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
+        THEN set_config('synchronous_commit', 'on', true) END";
 
 /// Two streams that tell of the same contents in another order can meet here, by whichever roads.
 /// One of both transactions has done nothing then, and is done again.
@@ -166,7 +168,7 @@ async fn take(
     moves: &[Advance],
 ) -> Result<Option<Taken>, tokio_postgres::Error> {
     let mut transaction = client.transaction().await?;
-    transaction.execute(DURABLE, &[]).await?;
+    transaction.execute(SETTINGS, &[]).await?;
     // First, so that who lost a partition finds out before it writes.
     if !offsets::advance(transaction.client(), &statements.advance, group, moves).await? {
         transaction.rollback().await?;
@@ -197,7 +199,7 @@ async fn retry(
     events: &[Event],
 ) -> Result<Taken, tokio_postgres::Error> {
     let mut transaction = client.transaction().await?;
-    transaction.execute(DURABLE, &[]).await?;
+    transaction.execute(SETTINGS, &[]).await?;
     let events: Vec<(usize, &Event)> = events.iter().enumerate().collect();
     let dead = isolate(&mut transaction, statements, &events).await?;
     transaction.commit().await?;
