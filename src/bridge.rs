@@ -91,7 +91,7 @@ pub async fn start(
     let schema = start_schema(&stages, tell, address, supervisor);
     let publisher = start_publisher(&stages, clock, &schema, supervisor)?;
     let desk = start_desk(&stages, publisher.as_ref(), clock, &schema, supervisor)?;
-    let streams = start_ingest(&stages, clock, &metrics)?;
+    let streams = start_ingest(&stages, publisher.as_ref(), clock, &metrics)?;
     let mut state = State::new(Backend::Store(desk.clone()), &metrics, clock.clone())
         .ingesting(streams)
         .watching(schema::probe(found));
@@ -181,10 +181,15 @@ fn start_desk(
 }
 
 /// Agents' streams, each by a token of its own; they connect when the first piece comes.
-fn start_ingest(stages: &Stages, clock: &Clock, metrics: &Metrics) -> Result<Streams, BridgeError> {
+fn start_ingest(
+    stages: &Stages,
+    publisher: Option<&Publisher>,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Result<Streams, BridgeError> {
     let address = Address::parse(&stages.postgres)?;
-    let publishes = stages.kafka.is_some();
-    let ingest = Ingest::new(address, INGEST_SESSIONS, INGEST_PATIENCE, publishes);
+    let outbox = publisher.map(Publisher::bell);
+    let ingest = Ingest::new(address, INGEST_SESSIONS, INGEST_PATIENCE, outbox);
     Ok(Streams::new(ingest, clock.clone(), metrics))
 }
 

@@ -5,8 +5,10 @@
 //! is on disk, with its rows of `metadata_stamps` and its place in the outbox; the same piece again
 //! has no further effect. What a piece says was checked by whoever calls.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -45,7 +47,7 @@ const LEAVES_MAX: u64 = 10_000;
 #[derive(Clone)]
 pub struct Ingest {
     pool: Pool,
-    publish: bool,
+    outbox: Option<Arc<Notify>>,
 }
 
 /// A token in force.
@@ -103,9 +105,14 @@ impl From<StoreError> for IngestError {
 
 impl Ingest {
     /// Connects to nothing yet. At most `sessions_max` pieces are appended at once, each within
-    /// `patience`; with `publish` they go into the outbox too.
-    pub fn new(address: Address, sessions_max: usize, patience: Duration, publish: bool) -> Self {
-        Self { pool: Pool::new(address, sessions_max, patience), publish }
+    /// `patience`. Where somebody is to be told of the outbox, they go there too.
+    pub fn new(
+        address: Address,
+        sessions_max: usize,
+        patience: Duration,
+        outbox: Option<Arc<Notify>>,
+    ) -> Self {
+        Self { pool: Pool::new(address, sessions_max, patience), outbox }
     }
 
     /// How many sessions there are.
@@ -167,6 +174,7 @@ impl Ingest {
     /// not taken: the size tells where to begin.
     pub async fn append(&self, bearer: &Bearer, batch: &Batch) -> Result<Appended, IngestError> {
         let piece = Piece::new(batch, Gaps::Refused);
+        let publish = self.outbox.is_some();
         // Asking twice is what a piece that comes twice is.
         let rows = self
             .pool
@@ -181,10 +189,13 @@ impl Ingest {
                     (&piece.stamp_ids, Type::BYTEA),
                     (&piece.reasons, Type::TEXT_ARRAY),
                     (&piece.sinces, Type::TIMESTAMPTZ_ARRAY),
-                    (&self.publish, Type::BOOL),
+                    (&publish, Type::BOOL),
                 ],
             )
             .await?;
+        if let Some(outbox) = &self.outbox {
+            outbox.notify_one();
+        }
         let row = rows.first().expect("a function with OUT parameters gives one row");
         Ok(appended(row).map_err(StoreError::from)?)
     }

@@ -261,7 +261,7 @@ async fn every_example_of_the_contract_holds_over_the_record() {
     let name = "laptop".parse().unwrap();
     let token = tokens::issue(&mut session(&login).await, &name, &[]).await.unwrap();
     let road = Address::parse(&config(&login)).unwrap();
-    let ingest = Ingest::new(road, 4, Duration::from_secs(30), true);
+    let ingest = Ingest::new(road, 4, Duration::from_secs(30), Some(std::sync::Arc::default()));
     let metrics = Metrics::new();
     let state = State::new(Backend::Store(desk(&login)), &metrics, Clock::system())
         .ingesting(Streams::new(ingest, Clock::system(), &metrics));

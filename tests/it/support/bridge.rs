@@ -1,6 +1,7 @@
 //! The ingest of a bridge, in this process, over a record of the test's.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use stampd::api::streams::{Streams, router};
@@ -64,7 +65,7 @@ impl Server {
         self.address = listener.local_addr().expect("it listens");
         self.metrics = Metrics::new();
         let road = Road::parse(&config(&self.login)).expect("the URL is good");
-        let ingest = Ingest::new(road, 8, Duration::from_secs(30), true);
+        let ingest = Ingest::new(road, 8, Duration::from_secs(30), Some(Arc::default()));
         let router = router(Streams::new(ingest, Clock::system(), &self.metrics));
         let served = serve(listener, router, http::Config::default(), self.stop.clone());
         #[expect(clippy::disallowed_methods, reason = "ends with the server, in a test")]
