@@ -22,6 +22,9 @@ use crate::store::{Config, Session};
 
 /// How often it is looked at until it is ready.
 const EVERY: Duration = Duration::from_secs(2);
+/// How long a connection may take to be made: the first requests wait for the first look, and have
+/// their answer within a second.
+const CONNECT_MAX: Duration = Duration::from_millis(700);
 
 /// What is known of the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +60,7 @@ pub(super) async fn prepare(
     tried: CancellationToken,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
+    let config = Config { connect_timeout: CONNECT_MAX, ..config };
     loop {
         let looked = tokio::select! {
             () = stop.cancelled() => return Ok(()),

@@ -90,7 +90,6 @@ impl Drain {
             None => Halt::Stop.to_text(),
             Some(Err(rung)) => rung.text,
             Some(Ok(_)) => {
-                self.turn(Road::Open);
                 let halt = self.drain(stop).await;
                 self.outbox = None;
                 halt.to_text()
@@ -150,7 +149,10 @@ impl Drain {
     async fn sweep(&mut self, stop: &CancellationToken) -> Result<Found, Halt> {
         let mut found = Found::default();
         self.look().await?;
-        for shard in self.outbox().await?.shards().await? {
+        let shards = self.outbox().await?.shards().await?;
+        // Open is what leads from the one to the other: both have answered.
+        self.turn(Road::Open);
+        for shard in shards {
             match self.outbox().await?.claim(shard).await? {
                 None => found.contended = true,
                 Some(pieces) => {

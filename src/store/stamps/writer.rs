@@ -60,9 +60,8 @@ impl Writer {
 
     /// Serves until the last desk is dropped.
     pub async fn run(mut self) -> Result<(), Infallible> {
-        if let Err(error) = self.connect(None).await {
-            tracing::warn!(%error, "Postgres is away; stamping requests are refused until it is back");
-        }
+        // Told to the log there; the first order tries again.
+        let _ = self.connect(None).await;
         while let Some(first) = self.jobs.recv().await {
             let group = Group::of(self.gather(first));
             let fates = self.serve(group.orders()).await;

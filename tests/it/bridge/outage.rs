@@ -90,6 +90,9 @@ fn postgres_killed_and_restarted_under_load_costs_no_acknowledged_stamp() {
     let told = told.into_inner().unwrap();
     assert_eq!(told.odd, Vec::<String>::new());
     assert!(told.slowest_refusal < Duration::from_secs(1), "{:?}", told.slowest_refusal);
+    // The log tells of outages, not of each refusal.
+    let lines = bridge.process.log().matches("failed to answer a request").count();
+    assert!((1..told.refused / 10).contains(&lines), "{lines} of {}", told.refused);
     let held = held(&cluster.admin());
     let missing: Vec<_> = told.acknowledged.difference(&held).collect();
     assert!(missing.is_empty(), "acknowledged and not held: {missing:?}");
