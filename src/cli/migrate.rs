@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::exit::{Exit, failed};
 use super::progress;
 use super::shell::{Format, Shell, block_on, print, print_json};
-use crate::config::{self, Flags};
+use crate::config::{self, Flags, Role};
 use crate::model::class::Class;
 use crate::store::address::Address;
 use crate::store::adopt::{self, AdoptError, Adoption, Aside, Stage};
@@ -189,7 +189,7 @@ impl Report {
 
 /// Finds the database in the config and migrates it.
 pub(super) fn dispatch(shell: &Shell, args: &Args) -> anyhow::Result<Exit> {
-    let flags = Flags { postgres_url: args.url.clone(), ..shell.flags() };
+    let flags = Flags { role: Role::Bridge, postgres_url: args.url.clone(), ..shell.flags() };
     let config = config::load(&flags, &shell.environment)?;
     let database = config.postgres.ok_or_else(|| {
         let text = "find the database: write [postgres] url into the config, or use --url";

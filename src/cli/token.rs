@@ -1,6 +1,6 @@
 //! `stampd token new|ls|revoke`: which agents may deliver through a bridge.
 //!
-//! Works on the database itself, at [postgres] url: whoever may write there decides. A token is
+//! Works on the bridge's database itself, found as the bridge finds it: whoever may write there decides. A token is
 //! printed once, alone on stdout, so that it can be piped to where it belongs.
 
 use serde::Serialize;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::exit::{Exit, failed};
 use super::shell::{Format, Printer, Shell, block_on, print, print_json};
 use super::table::{local, safe, table};
-use crate::config::{self, Flags};
+use crate::config::{self, Flags, Role};
 use crate::model::namespace::Namespace;
 use crate::runtime::clock::Clock;
 use crate::runtime::time::Timestamp;
@@ -129,7 +129,7 @@ fn text(tokens: &[Listed], now: Timestamp) -> String {
 }
 
 fn address(shell: &Shell, at: &At) -> anyhow::Result<Address> {
-    let flags = Flags { postgres_url: at.url.clone(), ..shell.flags() };
+    let flags = Flags { role: Role::Bridge, postgres_url: at.url.clone(), ..shell.flags() };
     let config = config::load(&flags, &shell.environment)?;
     let database = config.postgres.ok_or_else(|| {
         let text = "find the database: write [postgres] url into the config, or use --url";

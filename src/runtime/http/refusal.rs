@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Its Host is not on the allow-list: a name that was made to point here, or a missing entry.
-    #[error("this server does not answer for that host")]
+    #[error("this server does not answer for that host: its config says for which")]
     Host,
     /// A page from elsewhere sent it.
     #[error("pages of other origins may not call this server")]

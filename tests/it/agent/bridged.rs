@@ -10,10 +10,10 @@ use crate::support::wait::wait_until;
 
 /// A bridge over the servers, and the section of an agent's config that leads to it.
 fn bridge(place: &mut Workplace, servers: &Servers) -> (Home, Bridge, String) {
-    let token = place.home.must(&["token", "new", "ann"]);
-    place.home.set("BRIDGE_TOKEN", token.trim_end());
     let admin = servers.database.admin();
     let home = events::home(&admin, &bed("STAMPD_TEST_KAFKA"), servers.topic.name());
+    let token = home.must(&["token", "new", "ann"]);
+    place.home.set("BRIDGE_TOKEN", token.trim_end());
     let bridge = Bridge::start(&home, "bridge");
     let address = bridge.web.0;
     let section =

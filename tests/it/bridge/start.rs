@@ -47,10 +47,7 @@ fn another_programs_table_is_left_to_a_person_and_the_bridge_is_not_ready_until_
     });
     assert_eq!(bridge.web.get("/health/ready").status, 503);
     assert_eq!(bridge.web.post(STAMP, &content("early")).status, 503);
-    home.configure(&format!(
-        "[postgres]\nurl = {:?}\npassword = {{ env = \"POSTGRES_PASSWORD\" }}\n",
-        format!("{}?sslmode=disable", admin.url_without_password())
-    ));
+    // With the variables that the bridge was started with.
     home.must(&["migrate"]);
     wait_until("the bridge is ready", || bridge.web.get("/health/ready").status == 200);
     wait_until("stamps are taken", || bridge.web.post(STAMP, &content("late")).status == 200);
