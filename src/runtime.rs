@@ -1,7 +1,8 @@
-//! What any daemon needs and knows nothing of stamps: time, tasks, signals, logs, units, secrets, HTTP,
+//! What any daemon needs and knows nothing of stamps: time, chance, tasks, signals, logs, units, secrets, HTTP,
 //! metrics, which hosts are this machine.
 
 pub mod chain;
+pub mod chance;
 pub mod clock;
 pub mod http;
 pub mod loopback;

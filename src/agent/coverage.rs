@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use crate::model::stamp::Detail;
 use crate::model::status::RepoState;
 use crate::runtime::time::Timestamp;
+use crate::sync::backoff::Backoff;
 
-/// The first wait after a repair that was overtaken by another overflow; it doubles up to the last.
+/// The ceiling of the first wait after a repair that was overtaken by another overflow; it doubles up
+/// to the last. The waits are drawn below it: repos that lost events together are not to walk
+/// together, again and again.
 const REPAIR_WAIT_FIRST: Duration = Duration::from_secs(1);
 const REPAIR_WAIT_LAST: Duration = Duration::from_mins(5);
 
@@ -42,11 +45,18 @@ pub(super) struct Gaps {
 }
 
 /// The repair of an overflow: a walk of everything.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Repair {
     stage: Stage,
-    /// The wait after the last repair that was overtaken.
-    wait: Option<Duration>,
+    /// The waits after repairs that were overtaken.
+    backoff: Backoff,
+}
+
+impl Default for Repair {
+    fn default() -> Self {
+        let backoff = Backoff::new(REPAIR_WAIT_FIRST, REPAIR_WAIT_LAST);
+        Self { stage: Stage::default(), backoff }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,12 +148,11 @@ impl Gaps {
         }
     }
 
-    /// Notes that a repair ended. Returns whether everything is seen again.
-    pub(super) fn repair_ended(&mut self, now: Instant) -> bool {
+    /// Notes that a repair ended. Returns whether everything is seen again; if not, another is due
+    /// after a wait, for which `random` is drawn evenly from all of `u32`.
+    pub(super) fn repair_ended(&mut self, now: Instant, random: u32) -> bool {
         if self.repair.stage == (Stage::Running { overtaken: true }) {
-            let doubled = self.repair.wait.map_or(REPAIR_WAIT_FIRST, |wait| wait * 2);
-            let wait = doubled.min(REPAIR_WAIT_LAST);
-            self.repair = Repair { stage: Stage::Due(now + wait), wait: Some(wait) };
+            self.repair.stage = Stage::Due(now + self.repair.backoff.next(random));
             return false;
         }
         self.repair = Repair::default();
@@ -204,12 +213,27 @@ mod tests {
             gaps.repair_began();
             assert_eq!(gaps.repair_due(), None);
             gaps.overflowed(start);
-            assert!(!gaps.repair_ended(start));
+            assert!(!gaps.repair_ended(start, u32::MAX));
             assert_eq!(gaps.repair_due(), Some(start + Duration::from_secs(wait)));
         }
         gaps.repair_began();
-        assert!(gaps.repair_ended(start));
+        assert!(gaps.repair_ended(start, u32::MAX));
         gaps.overflowed(start);
         assert_eq!(gaps.repair_due(), Some(start));
+    }
+
+    #[test]
+    fn repos_that_lost_events_together_are_repaired_apart() {
+        let start = Instant::now();
+        let due = |random| {
+            let mut gaps = Gaps::default();
+            gaps.overflowed(start);
+            gaps.repair_began();
+            gaps.overflowed(start);
+            gaps.repair_ended(start, random);
+            gaps.repair_due().expect("it was overtaken")
+        };
+        assert!(due(0) > start, "luck makes no busy loop");
+        assert!(due(0) < due(u32::MAX / 2) && due(u32::MAX / 2) < due(u32::MAX));
     }
 }

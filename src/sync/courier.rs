@@ -1,7 +1,6 @@
 //! The courier: the task of one sink. It does what reach and plan say and tells them what came of it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -18,6 +17,7 @@ use super::{Config, probe};
 use crate::model::rung::{Height, Rung};
 use crate::model::status::ReachState;
 use crate::model::stream::StreamId;
+use crate::runtime::chance::random;
 use crate::runtime::clock::Clock;
 use crate::sink::{Identity, Sink};
 use crate::spool::{Reader, Receipt, Spool, SpoolError};
@@ -339,9 +339,4 @@ pub(super) async fn stopped_for(grace: Duration, stop: &CancellationToken) {
 
 pub(super) fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
-}
-
-/// Chance for the jitter: each `RandomState` has keys of its own.
-fn random() -> u32 {
-    RandomState::new().build_hasher().finish() as u32
 }

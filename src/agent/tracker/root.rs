@@ -12,6 +12,7 @@ use crate::agent::view::Snapshot;
 use crate::model::path::RepoPath;
 use crate::model::stamp::{Detail, Kind};
 use crate::model::status::{Coverage, RepoState};
+use crate::runtime::chance::random;
 use crate::runtime::rooted::{Presence, Root};
 use crate::watch::filter::Filter;
 use crate::watch::{ArmTarget, Armed, RootHint, Watch, limit};
@@ -158,7 +159,7 @@ impl Tracker {
 
     /// Notes that a repair ended.
     pub(super) fn repair_ended(&mut self) {
-        if self.gaps.repair_ended(Instant::now()) {
+        if self.gaps.repair_ended(Instant::now(), random()) {
             let closed = self.gaps.close(Cause::Overflow, self.parts.clock.now());
             self.append_gap(closed);
         }
