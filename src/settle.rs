@@ -173,6 +173,11 @@ impl Settle {
         }
     }
 
+    /// Whether this very path is waiting.
+    pub fn holds(&self, path: &RepoPath) -> bool {
+        self.waits.contains_key(&Target::Path(path.clone()))
+    }
+
     /// Changes how long a path has to be quiet, also for what is held already.
     pub fn set_settle(&mut self, settle: Duration) {
         let waits: Vec<_> = self.waits.drain().collect();

@@ -38,6 +38,11 @@ impl Candidate {
     pub fn size(&self) -> u64 {
         self.stat.map_or(0, |stat| stat.size)
     }
+
+    /// Of a file that may be another one's new name.
+    fn birth(&self) -> Option<Birth> {
+        self.stat.filter(|_| !self.held).map(|stat| (stat.ino, stat.btime_ns))
+    }
 }
 
 /// A path that is gone from the disk and has a row in the index.
@@ -50,6 +55,20 @@ pub struct Gone {
     /// When the first hint of it came.
     pub seen: Timestamp,
 }
+
+impl Gone {
+    /// Whether a file that appeared may be the one that was here: only reading it can tell.
+    pub fn may_be(&self, appeared: &Candidate) -> bool {
+        self.birth().is_some() && self.birth() == appeared.birth()
+    }
+
+    fn birth(&self) -> Option<Birth> {
+        self.row.mark.map(|mark| (mark.ino, mark.btime_ns))
+    }
+}
+
+/// Inode number and birth time, where the file system keeps one: what a file keeps when it is moved.
+type Birth = (u64, Option<i64>);
 
 /// What became of a batch.
 #[derive(Debug, Default)]
@@ -116,19 +135,37 @@ impl Reading<'_> {
 }
 
 /// Sorts out what became of the candidates, and finds the renamed among them.
-fn sum_up(gone: Vec<Gone>, candidates: Vec<Candidate>, outcomes: Vec<Outcome>) -> Examined {
+fn sum_up(mut gone: Vec<Gone>, candidates: Vec<Candidate>, outcomes: Vec<Outcome>) -> Examined {
     let mut examined = Examined::default();
     let mut appeared = Vec::new();
     for (candidate, outcome) in candidates.into_iter().zip(outcomes) {
         sort_out(candidate, outcome, &mut examined, &mut appeared);
     }
+    wait_together(&mut gone, &mut examined.again);
     settle_names(gone, appeared, &mut examined);
     examined
 }
 
-/// What a single file that was read elsewhere amounts to.
-pub fn judge(candidate: Candidate, outcome: Outcome) -> Examined {
-    sum_up(Vec::new(), vec![candidate], vec![outcome])
+/// What a single file that was read elsewhere amounts to, given the path that it may have left.
+pub fn judge(gone: Option<Gone>, candidate: Candidate, outcome: Outcome) -> Examined {
+    sum_up(gone.into_iter().collect(), vec![candidate], vec![outcome])
+}
+
+/// A path that went waits for the file that may have been moved from it: said to be deleted now, it
+/// could not be found to be renamed later.
+fn wait_together(gone: &mut Vec<Gone>, again: &mut Vec<Candidate>) {
+    let moving: rustc_hash::FxHashSet<_> = again.iter().filter_map(Candidate::birth).collect();
+    if moving.is_empty() {
+        return;
+    }
+    gone.retain(|old| {
+        let waits = old.birth().is_some_and(|birth| moving.contains(&birth));
+        if waits {
+            let (path, seen) = (old.path.clone(), old.seen);
+            again.push(Candidate { path, seen, stat: None, held: true });
+        }
+        !waits
+    });
 }
 
 /// The bytes of the path before its last name.

@@ -148,7 +148,7 @@ impl Tracker {
             return Ok(());
         }
         self.mark_held(&mut candidates)?;
-        self.examine(gone, candidates);
+        self.examine_moves(gone, candidates);
         Ok(())
     }
 
@@ -186,9 +186,9 @@ impl Tracker {
         let Some(sight) = &self.sight else { return Ok(()) };
         for candidate in candidates {
             let row = self.parts.reader.row(self.parts.repo.id(), &candidate.path)?;
-            let stat = sight.root.stat(candidate.path.as_bytes());
+            let stat = candidate.stat.or_else(|| sight.root.stat(candidate.path.as_bytes()).ok());
             candidate.held = match (row.and_then(|row| row.mark), stat) {
-                (Some(mark), Ok(stat)) => mark.ino == stat.ino,
+                (Some(mark), Some(stat)) => mark.ino == stat.ino,
                 _ => false,
             };
         }

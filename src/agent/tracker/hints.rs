@@ -75,7 +75,7 @@ impl Tracker {
                 }
             }
         }
-        self.adopt_directories(appeared, went)
+        self.adopt_directories(appeared, went, now)
     }
 
     /// Arms directories that appeared, before anything else is done: until then nothing that happens
@@ -85,12 +85,19 @@ impl Tracker {
         &mut self,
         appeared: BTreeSet<RepoPath>,
         went: Vec<Hinted>,
+        now: Instant,
     ) -> Result<(), SpoolError> {
         let visible = self.visible_directories(appeared);
         if visible.is_empty() {
             return Ok(());
         }
-        let differences = self.walk_now(visible)?;
+        let (differences, replaced) = self.walk_now(visible)?;
+        for (path, seen) in replaced {
+            // It may have been moved: it waits as long as the hint of its new name, and no longer.
+            if !self.settle.holds(&path) {
+                self.settle.push(&path, Urgency::Gone, seen, now);
+            }
+        }
         let seen = self.parts.clock.now();
         let moved = self.take_moved(&differences, went, seen)?;
         for difference in differences {
@@ -130,7 +137,7 @@ impl Tracker {
         self.mark_held(&mut candidates)?;
         let moved = candidates.iter().map(|candidate| candidate.path.clone()).collect();
         if !candidates.is_empty() {
-            self.examine(gone, candidates);
+            self.examine_moves(gone, candidates);
         }
         Ok(moved)
     }

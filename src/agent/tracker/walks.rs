@@ -265,12 +265,12 @@ impl Tracker {
     }
 
     /// Walks directories that appeared, to the end and at once: they are to be armed before more
-    /// happens in them.
+    /// happens in them. Also gives back the files whose places they took.
     pub(super) fn walk_now(
         &mut self,
         starts: BTreeSet<RepoPath>,
-    ) -> Result<Vec<Difference>, SpoolError> {
-        let Some(sight) = &self.sight else { return Ok(Vec::new()) };
+    ) -> Result<(Vec<Difference>, Vec<Hinted>), SpoolError> {
+        let Some(sight) = &self.sight else { return Ok(Default::default()) };
         let mut walk = Walk::new(tops(starts), &sight.filter);
         let mut differences = Vec::new();
         while !walk.is_done() {
@@ -279,8 +279,10 @@ impl Tracker {
             differences.extend(step.differences);
         }
         let unmet = self.unmet(&walk)?;
+        let (replaced, unmet) =
+            unmet.into_iter().partition(|(path, _)| walk.starts().contains(path));
         self.examine_paths(unmet)?;
-        Ok(differences)
+        Ok((differences, replaced))
     }
 
     /// Takes a step of `walk` while `chunk` is examined beside it.

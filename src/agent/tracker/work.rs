@@ -6,11 +6,11 @@ use rustc_hash::FxHashSet;
 
 use super::Tracker;
 use super::inbox::Command;
-use super::lane::{Finished, LARGE_BYTES};
+use super::lane::{Finished, Job, LARGE_BYTES};
 use crate::model::change::{Observation, What};
 use crate::model::path::RepoPath;
 use crate::model::stamp::{Detail, Kind};
-use crate::runtime::rooted::Presence;
+use crate::runtime::rooted::{FileKind, Presence, is_absent};
 use crate::scan::examine::{self, Candidate, Examined, Gone};
 use crate::spool::SpoolError;
 
@@ -22,7 +22,7 @@ impl Tracker {
     /// Takes commands and files that the lane has finished.
     pub(super) fn take_messages(&mut self) -> Result<(), SpoolError> {
         while let Ok(finished) = self.lane.finished().try_recv() {
-            self.take_finished(finished);
+            self.take_finished(finished)?;
         }
         while !self.stopping
             && let Some(command) = self.inbox.try_command()
@@ -50,8 +50,8 @@ impl Tracker {
         let mut chunk = Vec::new();
         while chunk.len() < CHUNK_FILES && bytes < CHUNK_BYTES {
             let Some(candidate) = self.queue.pop_front() else { break };
-            if candidate.size() >= LARGE_BYTES || self.lane.has(&candidate.path) {
-                self.lane.push(candidate);
+            if self.takes_lane(&candidate) {
+                self.lane.push(Job { candidate, left: None });
             } else {
                 bytes += candidate.size();
                 chunk.push(candidate);
@@ -59,6 +59,27 @@ impl Tracker {
         }
         self.start_lane();
         chunk
+    }
+
+    fn takes_lane(&self, candidate: &Candidate) -> bool {
+        candidate.size() >= LARGE_BYTES || self.lane.has(&candidate.path)
+    }
+
+    /// Examines a batch in which paths went. A large file takes the lane, and with it goes the path
+    /// that it may have been moved from, so that it becomes a rename when it has been read.
+    pub(super) fn examine_moves(&mut self, mut gone: Vec<Gone>, candidates: Vec<Candidate>) {
+        gone.retain(|old| !self.lane.has_left(&old.path));
+        let mut small = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            if !self.takes_lane(&candidate) {
+                small.push(candidate);
+                continue;
+            }
+            let left = gone.iter().position(|old| old.may_be(&candidate));
+            self.lane.push(Job { candidate, left: left.map(|index| gone.remove(index)) });
+        }
+        self.start_lane();
+        self.examine(gone, small);
     }
 
     /// Examines a whole batch at once, so that renames in it are recognised.
@@ -106,13 +127,29 @@ impl Tracker {
         true
     }
 
-    fn take_finished(&mut self, finished: Finished) {
-        let Finished { candidate, outcome } = finished;
-        if let Some(again) = self.lane.release(&candidate.path) {
-            self.queue.push_back(again);
-        }
+    fn take_finished(&mut self, finished: Finished) -> Result<(), SpoolError> {
+        let Finished { path, outcome } = finished;
+        let Some(Job { candidate, left }) = self.lane.release(&path) else { return Ok(()) };
         self.start_lane();
-        self.take_in(examine::judge(candidate, outcome));
+        let gone = match left {
+            Some(old) if self.is_still_gone(&old)? => Some(old),
+            _ => None,
+        };
+        self.take_in(examine::judge(gone, candidate, outcome));
+        Ok(())
+    }
+
+    /// Whether a path that went is as it was then. While a large file was read, another may have come
+    /// to the place that it left, and is told of by hints of its own.
+    fn is_still_gone(&mut self, old: &Gone) -> Result<bool, SpoolError> {
+        self.await_durable()?;
+        let Some(sight) = &self.sight else { return Ok(false) };
+        let is_free = match sight.root.stat(old.path.as_bytes()) {
+            Ok(stat) => stat.kind == FileKind::Dir,
+            Err(error) => is_absent(&error),
+        };
+        let row = self.parts.reader.row(self.parts.repo.id(), &old.path)?;
+        Ok(is_free && row.as_ref() == Some(&old.row))
     }
 
     fn start_lane(&mut self) {

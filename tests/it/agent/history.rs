@@ -66,6 +66,59 @@ fn a_file_whose_place_a_directory_takes_is_deleted() {
     );
 }
 
+/// The directory was compared at once, and the file in whose place it stood was said to be deleted
+/// before its new name had settled.
+#[test]
+fn a_file_moved_away_from_a_directory_that_takes_its_place_is_renamed() {
+    check(
+        &[("a", "content")],
+        |place| {
+            fs::rename(place.repo.join("a"), place.repo.join("b")).unwrap();
+            write(&place.repo, "a/inside", "1");
+        },
+        &[("a", &["created"]), ("b", &["renamed"]), ("a/inside", &["created"])],
+    );
+}
+
+/// So large that it is read beside everything else, and found to be renamed only later.
+const LARGE_BYTES: usize = 20 << 20;
+
+#[test]
+fn a_large_file_moved_is_one_rename() {
+    let content = "1".repeat(LARGE_BYTES);
+    check(
+        &[("large", &content), ("dir/large", &content)],
+        |place| {
+            fs::rename(place.repo.join("large"), place.repo.join("moved")).unwrap();
+            fs::rename(place.repo.join("dir"), place.repo.join("there")).unwrap();
+        },
+        &[
+            ("large", &["created"]),
+            ("moved", &["renamed"]),
+            ("dir/large", &["created"]),
+            ("there/large", &["renamed"]),
+        ],
+    );
+}
+
+/// The old name waits for the file to be read, and is another's by then.
+#[test]
+fn what_comes_to_the_place_of_a_large_file_that_was_moved_is_its_own() {
+    let place = Workplace::new("");
+    write(&place.repo, "large", "1".repeat(LARGE_BYTES));
+    let agent = place.home.start_ready();
+    for _ in 0..5 {
+        fs::rename(place.repo.join("large"), place.repo.join("moved")).unwrap();
+        write(&place.repo, "large", "another");
+        place.scan();
+        place.assert_log_is_disk(&[]);
+        fs::rename(place.repo.join("moved"), place.repo.join("large")).unwrap();
+        place.scan();
+        place.assert_log_is_disk(&[]);
+    }
+    assert!(agent.terminate().success());
+}
+
 #[test]
 fn a_rename_names_where_it_came_from_and_what_it_was() {
     let place = Workplace::new("");
