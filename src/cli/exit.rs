@@ -189,7 +189,7 @@ fn of_control(error: &ControlError) -> Option<Exit> {
 
 fn of_spool(error: &SpoolError) -> Option<Exit> {
     match error {
-        SpoolError::Unwritable { .. } => Some(Exit::Denied),
+        SpoolError::Unwritable { .. } | SpoolError::Denied { .. } => Some(Exit::Denied),
         SpoolError::Held { .. } | SpoolError::Full { .. } => Some(Exit::Temporary),
         SpoolError::Missing { .. } | SpoolError::UnknownStream(_) => Some(Exit::NotFound),
         SpoolError::Older { .. }

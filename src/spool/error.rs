@@ -125,6 +125,20 @@ pub enum SpoolError {
         /// Where the stream ends.
         end: u64,
     },
+    /// This user may not open or write the file: another one's agent made it, as a rule.
+    #[error(
+        "{action} in spool {}: run as the user who owns it, or choose another directory with \
+         [agent] state_dir", path.display()
+    )]
+    Denied {
+        /// What was being done.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: rusqlite::Error,
+    },
     /// SQLite failed.
     #[error("{action} in spool {}", path.display())]
     Sqlite {

@@ -59,6 +59,9 @@ impl Blame {
             Some(ErrorCode::DatabaseCorrupt) => {
                 SpoolError::Corrupt { path: path.clone(), report: source.to_string() }
             }
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                SpoolError::Denied { action, path: path.clone(), source }
+            }
             _ => SpoolError::Sqlite { action, path: path.clone(), source },
         }
     }

@@ -1,6 +1,13 @@
 //! Bad input: a clear error with the exit code that scripts know, and nothing lost or changed.
 
 use std::fs;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::Workplace;
 use crate::support::tree::{grow, write};
@@ -95,4 +102,67 @@ fn verify_exits_5_with_the_paths_that_differ() {
     let output = place.home.run(&["verify"]);
     assert_eq!(output.status.code(), Some(5), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("d0001/f01.txt"));
+}
+
+/// The user that owns nothing.
+const NOBODY: u32 = 65_534;
+
+/// Runs a command as a user whom permissions hold, which they do not for root. The binary is handed
+/// over open: that user may have no way to where it lies.
+fn run_unprivileged(place: &Workplace, args: &[&str]) -> Output {
+    let told = place.home.command(args);
+    if !rustix::process::geteuid().is_root() {
+        return { told }.output().unwrap();
+    }
+    set_mode(place.home.path(), 0o755);
+    let binary = fs::File::open(told.get_program()).unwrap();
+    fcntl_setfd(&binary, FdFlags::empty()).unwrap();
+    let mut command = Command::new(format!("/proc/self/fd/{}", binary.as_raw_fd()));
+    let variables = told.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    command.args(told.get_args()).env_clear().envs(variables);
+    command.current_dir("/").uid(NOBODY).gid(NOBODY).output().unwrap()
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn assert_denied(place: &Workplace, args: &[&str], words: &[&str]) {
+    let output = run_unprivileged(place, args);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(8), "{args:?}: {message}");
+    for word in words {
+        assert!(message.contains(word), "{args:?} says {word}: {message}");
+    }
+}
+
+#[test]
+fn a_state_directory_that_may_not_be_written_is_named_with_what_to_do() {
+    let place = Workplace::new("");
+    let state = place.home.state_dir();
+    let words = [state.to_str().unwrap(), "[agent] state_dir"];
+    set_mode(&state, 0o555);
+    assert_denied(&place, &["run"], &words);
+    // Not there, and where it would be made nobody may make anything.
+    fs::remove_dir(&state).unwrap();
+    set_mode(place.home.path(), 0o555);
+    assert_denied(&place, &["run"], &words);
+    set_mode(place.home.path(), 0o755);
+}
+
+/// Once started by another user, such as root, an agent leaves files that this one may not touch.
+#[test]
+fn a_spool_of_another_user_is_named_with_what_to_do() {
+    let place = Workplace::new("");
+    write(&place.repo, "a", "1");
+    assert!(place.home.start_ready().terminate().success());
+    let state = place.home.state_dir();
+    for file in fs::read_dir(&state).unwrap() {
+        set_mode(&file.unwrap().path(), 0o000);
+    }
+    set_mode(&state, 0o777);
+    let path = place.repo.join("a");
+    let words = [state.to_str().unwrap(), "[agent] state_dir"];
+    assert_denied(&place, &["run"], &words);
+    assert_denied(&place, &["log", path.to_str().unwrap()], &words[..1]);
 }
