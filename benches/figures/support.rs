@@ -14,6 +14,8 @@ pub mod postgres;
 pub mod process;
 #[path = "../../tests/it/support/record.rs"]
 pub mod record;
+#[path = "../../tests/it/support/schema.rs"]
+pub mod schema;
 #[path = "../../tests/it/support/wait.rs"]
 pub mod wait;
 

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::support::process::Home;
-use super::support::tree;
+use super::support::{schema, tree};
 
 #[test]
 fn help_and_errors_are_as_committed() {
@@ -105,6 +105,7 @@ impl Scene {
     /// Runs a command that ends with `code`; returns what it printed and what it said.
     fn ends(&self, code: i32, args: &[&str]) -> (String, String) {
         let output = self.run(args);
+        schema::hold(&output.stdout);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         assert_eq!(output.status.code(), Some(code), "{args:?}\n{out}\n{err}");

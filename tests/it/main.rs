@@ -31,6 +31,7 @@ mod operations;
 mod outbox;
 mod postgres;
 mod rooted;
+mod schemas;
 mod settle;
 mod spool;
 mod spool_contents;

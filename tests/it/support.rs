@@ -15,6 +15,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod record;
+pub mod schema;
 pub mod tree;
 pub mod wait;
 pub mod web;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::schema;
 use super::wait::{DEADLINE, wait_for};
 
 const LISTEN: Duration = Duration::from_millis(50);
@@ -80,9 +81,11 @@ impl Home {
         command
     }
 
-    /// Runs a command to its end.
+    /// Runs a command to its end. What it prints for programs must be as its schema says.
     pub fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().expect("the stampd binary starts")
+        let output = self.command(args).output().expect("the stampd binary starts");
+        schema::hold(&output.stdout);
+        output
     }
 
     /// Runs a command that must succeed and returns its standard output.
