@@ -28,7 +28,6 @@ use crate::model::stamp::SkipReason;
 use crate::runtime::rooted::{Root, Stat, stat_at};
 
 pub use self::stable::granule;
-pub use self::stream::hash_stream;
 
 /// How files are hashed.
 #[derive(Clone, Debug)]

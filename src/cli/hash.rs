@@ -1,17 +1,30 @@
 //! `stampd hash FILE…`: BLAKE3 in the format of `b3sum`, and `--check` of what it wrote.
 //!
 //! Output, escaping and exit codes are `b3sum`'s, so that either can check what the other wrote.
+//! Files are hashed several at a time, and told of in the order in which they were named.
+
+mod check;
+mod order;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use super::exit::{Exit, failed};
+use indicatif::ProgressBar;
+
+use self::order::in_order;
+use super::exit::Exit;
 use super::place::escaped;
-use super::shell::{Printer, Shell};
-use crate::hash::hash_stream;
+use super::progress::over_bytes;
+use super::shell::{Shell, print};
+use crate::hash::{self, Hasher};
 use crate::model::digest::Digest;
+use crate::model::path::steers_terminal;
+
+/// Lines that wait for one before them are held up to this size.
+const PENDING_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -30,47 +43,145 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(shell: &Shell, args: &Args) -> anyhow::Result<Exit> {
-    let mut out = Printer::new();
-    let mut failures: u64 = 0;
-    for file in &args.files {
-        failures += if args.check {
-            check_file(shell, file.as_ref(), &mut out)?
-        } else {
-            hash_file(args, file.as_ref(), &mut out)?
-        };
+    let mut desk = Desk::new(shell)?;
+    if args.check {
+        for file in &args.files {
+            check::check_file(&mut desk, file.as_ref())?;
+        }
+    } else {
+        desk.reader.expect(args.files.iter().map(Path::new));
+        desk.tell_each(&args.files, |reader, file| sum(reader, args, file.as_ref()))?;
     }
-    out.finish()?;
-    if args.check && failures > 0 {
-        let plural = if failures == 1 { "" } else { "s" };
+    desk.reader.bar.finish_and_clear();
+    if args.check && desk.failures > 0 {
+        let plural = if desk.failures == 1 { "" } else { "s" };
+        let failures = desk.failures;
         complain(&format!("WARNING: {failures} computed checksum{plural} did NOT match"));
     }
-    Ok(if failures == 0 { Exit::Fine } else { Exit::Unexpected })
+    Ok(if desk.failures == 0 { Exit::Fine } else { Exit::Unexpected })
 }
 
-fn digest(path: &Path) -> io::Result<Digest> {
-    if path == Path::new("-") {
-        return hash_stream(io::stdin().lock());
-    }
-    hash_stream(File::open(path)?)
+/// What is said of a file.
+enum Word {
+    /// On standard output, where there is anything to be said.
+    Fine(Option<String>),
+    /// The same, of a file that is not what it should be.
+    Wrong(String),
+    /// On standard error.
+    Complaint(String),
 }
 
-/// Hashes one file and returns how many failed. A file that cannot be read does not keep the others
-/// from being hashed.
-fn hash_file(args: &Args, path: &Path, out: &mut Printer) -> anyhow::Result<u64> {
-    let digest = match digest(path) {
-        Ok(digest) => digest,
-        Err(error) => {
-            complain(&format!("{}: {error}", escaped(path.as_os_str())));
-            return Ok(1);
+/// Reads files, from any thread, and shows how far it is.
+struct Reader {
+    hasher: Hasher,
+    bar: ProgressBar,
+    /// Whether a person reads the lines.
+    on_terminal: bool,
+}
+
+impl Reader {
+    /// Adds files to what the bar is over.
+    fn expect<'p>(&self, paths: impl Iterator<Item = &'p Path>) {
+        if !self.bar.is_hidden() {
+            let sizes = paths.filter_map(|path| Some(std::fs::metadata(path).ok()?.len()));
+            self.bar.inc_length(sizes.sum());
         }
+    }
+
+    /// A name as it is shown: to a program to the letter, and on a terminal so that it cannot steer it.
+    fn shown(&self, name: String) -> String {
+        if !self.on_terminal || !name.contains(steers_terminal) {
+            return name;
+        }
+        let mut shown = String::with_capacity(name.len() + 16);
+        for letter in name.chars() {
+            if steers_terminal(letter) {
+                shown.extend(letter.escape_default());
+            } else {
+                shown.push(letter);
+            }
+        }
+        shown
+    }
+
+    fn digest(&self, path: &Path) -> io::Result<Digest> {
+        let file = if path == Path::new("-") {
+            File::from(io::stdin().as_fd().try_clone_to_owned()?)
+        } else {
+            File::open(path)?
+        };
+        self.bar.set_message(escaped(path.as_os_str()));
+        self.hasher.digest_open(&file, &|bytes| self.bar.inc(bytes))
+    }
+}
+
+/// Has files read, and says in order what came of them.
+struct Desk {
+    reader: Reader,
+    /// Said, and not printed yet.
+    pending: String,
+    /// Whether only what is wrong is said.
+    quiet: bool,
+    failures: u64,
+}
+
+impl Desk {
+    fn new(shell: &Shell) -> anyhow::Result<Self> {
+        // In the foreground somebody waits: these threads do not yield.
+        let hasher = Hasher::new(hash::Config { background: false, ..hash::Config::default() })?;
+        let (bar, on_terminal) = (over_bytes(shell, 0), io::stdout().is_terminal());
+        let reader = Reader { hasher, bar, on_terminal };
+        Ok(Self { reader, pending: String::new(), quiet: shell.is_quiet(), failures: 0 })
+    }
+
+    /// Says `word` of every item.
+    fn tell_each<T: Sync>(
+        &mut self,
+        items: &[T],
+        word: impl Fn(&Reader, &T) -> Word + Sync,
+    ) -> anyhow::Result<()> {
+        let Self { reader, pending, failures, .. } = self;
+        let reader: &Reader = reader;
+        let show = |text: &mut String| {
+            let text = std::mem::take(text);
+            if reader.on_terminal { reader.bar.suspend(|| print(&text)) } else { print(&text) }
+        };
+        in_order(
+            &reader.hasher,
+            items,
+            |item| word(reader, item),
+            |word, is_last| {
+                *failures += u64::from(!matches!(word, Word::Fine(_)));
+                match word {
+                    Word::Fine(None) => {}
+                    Word::Fine(Some(line)) | Word::Wrong(line) => {
+                        pending.push_str(&line);
+                        pending.push('\n');
+                    }
+                    Word::Complaint(text) => {
+                        show(pending)?;
+                        reader.bar.suspend(|| complain(&text));
+                    }
+                }
+                if is_last || pending.len() > PENDING_BYTES_MAX { show(pending) } else { Ok(()) }
+            },
+        )
+    }
+}
+
+/// Hashes one file. One that cannot be read does not keep the others from being hashed.
+fn sum(reader: &Reader, args: &Args, path: &Path) -> Word {
+    let digest = match reader.digest(path) {
+        Ok(digest) => digest,
+        Err(error) => return Word::Complaint(format!("{}: {error}", escaped(path.as_os_str()))),
     };
     let (mark, name) = written(path);
-    out.line(&match (args.no_names, args.tag) {
+    let name = reader.shown(name);
+    Word::Fine(Some(match (args.no_names, args.tag) {
         (true, _) => digest.to_string(),
         (false, true) => format!("{mark}BLAKE3 ({name}) = {digest}"),
         (false, false) => format!("{mark}{digest}  {name}"),
-    })?;
-    Ok(0)
+    }))
 }
 
 /// A name as it stands on a line, and the mark of a line on which it is escaped.
@@ -82,158 +193,9 @@ fn written(path: &Path) -> (&'static str, String) {
     ("\\", name.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r"))
 }
 
-/// Checks every line of a file and returns how many failed.
-fn check_file(shell: &Shell, path: &Path, out: &mut Printer) -> anyhow::Result<u64> {
-    let mut reader: Box<dyn BufRead> = if path == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        let file = File::open(path).map_err(|error| unread(path, &error))?;
-        Box::new(BufReader::new(file))
-    };
-    let (mut failures, mut line) = (0, String::new());
-    while reader.read_line(&mut line).map_err(|error| unread(path, &error))? > 0 {
-        failures += u64::from(!check_line(shell, &line, out)?);
-        line.clear();
-    }
-    Ok(failures)
-}
-
-/// A checksum file that cannot be read ends the check. The code is `b3sum`'s whatever the reason,
-/// where a denied read elsewhere has a code of its own.
-fn unread(path: &Path, error: &io::Error) -> anyhow::Error {
-    failed(Exit::Unexpected, format!("read {}: {error}", escaped(path.as_os_str())))
-}
-
-fn check_line(shell: &Shell, line: &str, out: &mut Printer) -> anyhow::Result<bool> {
-    let claim = match Claim::parse(line) {
-        Ok(claim) => claim,
-        Err(wrong) => {
-            complain(wrong);
-            return Ok(false);
-        }
-    };
-    let shown = claim.shown;
-    match digest(Path::new(&claim.name)) {
-        Ok(found) if found == claim.digest => {
-            if !shell.is_quiet() {
-                out.line(&format!("{shown}: OK"))?;
-            }
-            return Ok(true);
-        }
-        Ok(_) => out.line(&format!("{shown}: FAILED"))?,
-        Err(error) => out.line(&format!("{shown}: FAILED ({error})"))?,
-    }
-    Ok(false)
-}
-
-/// What a line says of a file.
-#[derive(Debug, PartialEq, Eq)]
-struct Claim {
-    digest: Digest,
-    name: String,
-    /// The name as it stands on the line.
-    shown: String,
-}
-
-impl Claim {
-    /// Reads `digest  name` or `BLAKE3 (name) = digest`. Strict: a check shall rather fail too often
-    /// than once too seldom.
-    fn parse(line: &str) -> Result<Self, &'static str> {
-        let line = line.trim_end_matches(['\r', '\n']);
-        if line.is_empty() {
-            return Err("Empty line");
-        }
-        let (is_escaped, rest) = line.strip_prefix('\\').map_or((false, line), |rest| (true, rest));
-        let tagged = || rest.strip_prefix("BLAKE3 (")?.rsplit_once(") = ");
-        let plain = rest.split_once("  ");
-        let (digest, written) = plain
-            .or_else(|| tagged().map(|(name, digest)| (digest, name)))
-            .ok_or("Invalid check line format")?;
-        if digest.len() != 64 {
-            return Err("Invalid hash length");
-        }
-        if digest.contains(|digit: char| digit.is_ascii_uppercase()) {
-            return Err("Invalid hex");
-        }
-        let digest = digest.parse().map_err(|_| "Invalid hex")?;
-        let name = if is_escaped { unescape(written)? } else { written.to_owned() };
-        if name.is_empty() {
-            return Err("empty file path");
-        }
-        if name.contains('\0') {
-            return Err("Null character in path");
-        }
-        // Names that are not UTF-8 are written with it, and several of them alike.
-        if name.contains('\u{fffd}') {
-            return Err("Unicode replacement character in path");
-        }
-        let shown = if is_escaped { format!("\\{written}") } else { written.to_owned() };
-        Ok(Self { digest, name, shown })
-    }
-}
-
-fn unescape(written: &str) -> Result<String, &'static str> {
-    let mut name = String::with_capacity(written.len());
-    let mut letters = written.chars();
-    while let Some(letter) = letters.next() {
-        if letter != '\\' {
-            name.push(letter);
-            continue;
-        }
-        name.push(match letters.next() {
-            Some('n') => '\n',
-            Some('r') => '\r',
-            Some('\\') => '\\',
-            _ => return Err("Invalid backslash escape"),
-        });
-    }
-    Ok(name)
-}
-
 /// In `b3sum`'s way: its name, and what is wrong.
 fn complain(text: &str) {
     use std::io::Write as _;
     // Without stderr there is nobody to tell.
     let _ = writeln!(io::stderr(), "stampd: {text}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::exit::report;
-    use super::*;
-
-    const HASH: &str = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
-
-    #[test]
-    fn what_is_written_reads_back() {
-        let check = |line: &str, name: &str| assert_eq!(Claim::parse(line).unwrap().name, name);
-        for name in ["a", "two  blanks", "back\\slash", "new\nline\r", "a) = b", "ü"] {
-            let (mark, written) = written(Path::new(name));
-            check(&format!("{mark}{HASH}  {written}"), name);
-            if !name.contains("  ") {
-                check(&format!("{mark}BLAKE3 ({written}) = {HASH}"), name);
-            }
-        }
-    }
-
-    #[test]
-    fn a_checksum_file_that_may_not_be_read_ends_with_one_as_any_failure_does() {
-        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
-        assert_eq!(report(&unread(Path::new("sums"), &denied)), Exit::Unexpected);
-    }
-
-    #[test]
-    fn a_line_that_could_mean_something_else_is_refused() {
-        let check = |line: &str, wrong: &str| assert_eq!(Claim::parse(line), Err(wrong), "{line}");
-        check("\r\n", "Empty line");
-        check(&format!("{HASH} a"), "Invalid check line format");
-        check(&format!("{}  a", &HASH[1..]), "Invalid hash length");
-        check(&format!("{}  a", HASH.to_uppercase()), "Invalid hex");
-        check(&format!("{}  a", HASH.replace('a', "g")), "Invalid hex");
-        check(&format!("{HASH}  "), "empty file path");
-        check(&format!("{HASH}  a\u{fffd}"), "Unicode replacement character in path");
-        check(&format!("{HASH}  a\0"), "Null character in path");
-        check(&format!("\\{HASH}  a\\t"), "Invalid backslash escape");
-        check(&format!("\\{HASH}  a\\"), "Invalid backslash escape");
-    }
 }

@@ -52,12 +52,12 @@ impl From<Break> for Content {
 pub(super) struct Lane(AtomicBool);
 
 impl Lane {
-    fn enter(&self) -> Option<InLane<'_>> {
+    pub(super) fn enter(&self) -> Option<InLane<'_>> {
         (!self.0.swap(true, Ordering::Acquire)).then_some(InLane(self))
     }
 }
 
-struct InLane<'a>(&'a Lane);
+pub(super) struct InLane<'a>(&'a Lane);
 
 impl Drop for InLane<'_> {
     fn drop(&mut self) {

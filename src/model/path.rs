@@ -158,7 +158,7 @@ pub fn write_escaped(out: &mut dyn fmt::Write, bytes: &[u8]) -> fmt::Result {
 }
 
 /// C0, C1 and DEL, line and paragraph separators, zero-width and bidirectional controls.
-fn steers_terminal(letter: char) -> bool {
+pub fn steers_terminal(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

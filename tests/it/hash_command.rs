@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Output;
 
 use serde::Deserialize;
 use stampd::model::digest::Digest;
 
-use super::support::process::Home;
-use super::support::tree;
+use super::support::files::{Files, text};
 
 /// Recorded from `b3sum`, never from `stampd`.
 const RECORDED: &str = include_str!("../cases/hash/b3sum.toml");
@@ -38,53 +36,34 @@ struct Case {
 }
 
 /// A directory with the files that the recording was made of.
-struct Scene {
-    home: Home,
-    dir: PathBuf,
+fn recorded_files() -> Files {
+    let files = Files::new();
+    let contents =
+        [("a", "abc"), ("empty", ""), ("back\\slash", "x"), ("new\nline", "y"), ("cr\rx", "z")];
+    for (name, content) in contents {
+        files.write(name, content);
+    }
+    files.write("two  blanks", "b");
+    files.write("big", (0..BIG_BYTES).map(|at| (at % 251) as u8).collect::<Vec<_>>());
+    std::fs::create_dir(files.dir.join("dir")).unwrap();
+    files
 }
 
-impl Scene {
-    fn new() -> Self {
-        let home = Home::new();
-        home.configure("");
-        let dir = home.path().join("files");
-        let contents =
-            [("a", "abc"), ("empty", ""), ("back\\slash", "x"), ("new\nline", "y"), ("cr\rx", "z")];
-        for (name, content) in contents {
-            tree::write(&dir, name, content);
-        }
-        tree::write(&dir, "two  blanks", "b");
-        tree::write(&dir, "big", (0..BIG_BYTES).map(|at| (at % 251) as u8).collect::<Vec<_>>());
-        std::fs::create_dir(dir.join("dir")).unwrap();
-        Self { home, dir }
-    }
-
-    fn command(&self) -> Command {
-        let mut command = self.home.command(&["hash"]);
-        command.current_dir(&self.dir);
-        command
-    }
-
-    fn check(&self, case: &Case) {
-        let mut command = self.command();
-        let output = fed(command.args(&case.args), &case.stdin);
-        let (out, err) = (text(&output.stdout), text(&output.stderr));
-        assert_eq!(output.status.code(), Some(case.code), "{:?}: {err}", case.args);
-        assert_eq!(out, case.out, "{:?}", case.args);
-        match &case.err {
-            Some(recorded) => assert_eq!(err, in_our_name(recorded), "{:?}", case.args),
-            None => assert!(err.starts_with("stampd: failed to read "), "{:?}: {err}", case.args),
-        }
-    }
+fn hash(files: &Files, args: &[impl AsRef<OsStr>], stdin: &str) -> Output {
+    let args: Vec<&OsStr> =
+        std::iter::once(OsStr::new("hash")).chain(args.iter().map(AsRef::as_ref)).collect();
+    files.fed(&args, stdin.as_bytes())
 }
 
-/// Runs a command to its end with `stdin` as its standard input.
-fn fed(command: &mut Command, stdin: &str) -> Output {
-    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = piped.spawn().unwrap();
-    // Taken, so that it is closed here and the command sees the end.
-    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
-    child.wait_with_output().unwrap()
+fn check(files: &Files, case: &Case) {
+    let output = hash(files, &case.args, &case.stdin);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(case.code), "{:?}: {err}", case.args);
+    assert_eq!(out, case.out, "{:?}", case.args);
+    match &case.err {
+        Some(recorded) => assert_eq!(err, in_our_name(recorded), "{:?}", case.args),
+        None => assert!(err.starts_with("stampd: failed to read "), "{:?}: {err}", case.args),
+    }
 }
 
 fn in_our_name(recorded: &str) -> String {
@@ -92,33 +71,51 @@ fn in_our_name(recorded: &str) -> String {
     lines.map(|line| line.replacen("b3sum: ", "stampd: ", 1)).collect()
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
 #[test]
 fn every_recorded_case_ends_as_b3sum_ended_it() {
     let recorded: Recorded = toml::from_str(RECORDED).unwrap();
-    let scene = Scene::new();
+    let files = recorded_files();
     for (name, content) in &recorded.files {
-        tree::write(&scene.dir, name, content);
+        files.write(name, content);
     }
     for case in &recorded.cases {
-        scene.check(case);
+        check(&files, case);
     }
 }
 
 /// `b3sum` writes such a name with replacement characters, and refuses to check the line.
 #[test]
 fn a_name_that_is_not_utf8_is_printed_but_not_checked() {
-    let scene = Scene::new();
+    let files = Files::new();
     let name = OsStr::from_bytes(b"bad\xff");
-    std::fs::write(scene.dir.join(Path::new(name)), "n").unwrap();
-    let sums = text(&fed(scene.command().arg(name), "").stdout);
+    std::fs::write(files.dir.join(Path::new(name)), "n").unwrap();
+    let sums = text(&hash(&files, &[name], "").stdout);
     assert_eq!(sums, format!("{}  bad\u{fffd}\n", Digest::of(b"n")));
-    let checked = fed(scene.command().arg("--check"), &sums);
+    let checked = hash(&files, &["--check"], &sums);
     assert_eq!(checked.status.code(), Some(1));
     let warning = "stampd: WARNING: 1 computed checksum did NOT match\n";
     let expected = format!("stampd: Unicode replacement character in path\n{warning}");
     assert_eq!((text(&checked.stdout), text(&checked.stderr)), (String::new(), expected));
+}
+
+/// Small ones end long before the large ones in between.
+#[test]
+fn files_are_told_of_in_the_order_they_are_named_and_checked_in() {
+    let files = Files::new();
+    let names: Vec<String> = (0..200).map(|number| format!("f{number}")).collect();
+    let content = |number: usize| match number % 50 {
+        0 => vec![number as u8; BIG_BYTES],
+        _ => names[number].clone().into_bytes(),
+    };
+    let (mut lines, mut oks) = (Vec::new(), Vec::new());
+    for (number, name) in names.iter().enumerate() {
+        let content = content(number);
+        files.write(name, &content);
+        lines.push(format!("{}  {name}\n", Digest::of(&content)));
+        oks.push(format!("{name}: OK\n"));
+    }
+    let sums = text(&hash(&files, &names, "").stdout);
+    assert_eq!(sums, lines.concat());
+    let checked = text(&hash(&files, &["--check"], &sums).stdout);
+    assert_eq!(checked, oks.concat());
 }

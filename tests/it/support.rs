@@ -10,6 +10,7 @@ pub mod bridge;
 pub mod broker;
 pub mod client;
 pub mod cluster;
+pub mod files;
 pub mod kafka;
 pub mod postgres;
 pub mod process;
