@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::exit::{Exit, failed};
+use super::table::Palette;
 use crate::config::{self, Config, Environment, Flags};
 use crate::control::{self, Refusal, Reply, Request, socket_path};
 use crate::runtime::telemetry::{self, Style};
@@ -141,6 +142,11 @@ impl Shell {
     /// Whether stderr is a terminal on which a moving bar makes sense.
     pub(super) fn shows_progress(&self) -> bool {
         !self.is_quiet() && io::stderr().is_terminal()
+    }
+
+    /// The colours of what goes to stdout.
+    pub(super) fn palette(&self) -> Palette {
+        Palette { coloured: self.coloured(&io::stdout()) }
     }
 
     /// Whether what goes to `stream` is coloured.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::exit::{Exit, failed};
 use super::shell::{Format, Shell, print, print_json};
-use super::table::{age, bytes, count, local, safe, span, table, uptime};
+use super::table::{Ink, Palette, age, bytes, count, local, safe, span, table, uptime};
 use crate::config::Config;
 use crate::control::{Reply, Request};
 use crate::model::status::{AgentState, ReachState, RepoState, RepoStatus, SinkStatus, Status};
@@ -48,7 +48,10 @@ fn show(shell: &Shell, config: &Config, before: &str) -> anyhow::Result<Exit> {
         Reply::Unfinished { reason } => return Err(failed(Exit::Temporary, reason)),
     };
     match shell.format {
-        Format::Human => print(&format!("{before}{}", render(&status, Clock::system().now())))?,
+        Format::Human => {
+            let text = render(&status, Clock::system().now(), shell.palette());
+            print(&[before, &text].concat())?;
+        }
         Format::Json | Format::Jsonl => print_json(&status)?,
     }
     Ok(match status.state {
@@ -57,19 +60,19 @@ fn show(shell: &Shell, config: &Config, before: &str) -> anyhow::Result<Exit> {
     })
 }
 
-fn render(status: &Status, now: Timestamp) -> String {
+fn render(status: &Status, now: Timestamp, palette: Palette) -> String {
     let mut out = format!(
         "stampd {}  agent up {}  {}\n",
         status.version,
         uptime(status.uptime_s),
-        state_word(status.state)
+        state_word(status.state, palette)
     );
     let head = ["REPO", "FILES", "STAMPED", "LAST CHANGE", "COVERAGE"].map(str::to_owned).to_vec();
-    let rows = status.repos.iter().map(|repo| repo_row(repo, now));
+    let rows = status.repos.iter().map(|repo| repo_row(repo, now, palette));
     out.push_str(&table(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
     if !status.sinks.is_empty() {
         let head = ["SINK", "STATE", "CONFIRMED UP TO", "QUEUED", "OLDEST"].map(str::to_owned);
-        let rows = status.sinks.iter().map(|sink| sink_row(sink, now));
+        let rows = status.sinks.iter().map(|sink| sink_row(sink, now, palette));
         out.push_str(&table(&std::iter::once(head.to_vec()).chain(rows).collect::<Vec<_>>()));
     }
     let spool = &status.spool;
@@ -85,32 +88,33 @@ fn render(status: &Status, now: Timestamp) -> String {
     out
 }
 
-const fn state_word(state: AgentState) -> &'static str {
-    match state {
-        AgentState::Healthy => "healthy",
-        AgentState::Degraded => "degraded",
-        AgentState::Parked => "parked",
-        AgentState::Starting => "starting",
-    }
+fn state_word(state: AgentState, palette: Palette) -> String {
+    let (ink, word) = match state {
+        AgentState::Healthy => (Ink::Good, "healthy"),
+        AgentState::Degraded => (Ink::Wary, "degraded"),
+        AgentState::Parked => (Ink::Bad, "parked"),
+        AgentState::Starting => (Ink::Wary, "starting"),
+    };
+    palette.paint(ink, word)
 }
 
-fn repo_row(repo: &RepoStatus, now: Timestamp) -> Vec<String> {
+fn repo_row(repo: &RepoStatus, now: Timestamp, palette: Palette) -> Vec<String> {
     let last = repo.last_change.map_or_else(|| "-".to_owned(), |time| age(time, now));
     vec![
         safe(&repo.name),
         count(repo.files),
         count(repo.files.saturating_sub(repo.pending)),
         last,
-        coverage(repo),
+        coverage(repo, palette),
     ]
 }
 
-fn coverage(repo: &RepoStatus) -> String {
+fn coverage(repo: &RepoStatus, palette: Palette) -> String {
     let state = match repo.state {
-        RepoState::Starting => return "starting".to_owned(),
-        RepoState::Absent => return "absent".to_owned(),
-        RepoState::Watching => "",
-        RepoState::Degraded => ", degraded",
+        RepoState::Starting => return palette.paint(Ink::Wary, "starting"),
+        RepoState::Absent => return palette.paint(Ink::Bad, "absent"),
+        RepoState::Watching => String::new(),
+        RepoState::Degraded => format!(", {}", palette.paint(Ink::Wary, "degraded")),
     };
     let seen = &repo.coverage;
     let all = repo.files + seen.excluded + seen.unreadable;
@@ -125,12 +129,12 @@ fn coverage(repo: &RepoStatus) -> String {
     format!("{}.{} % ({}){state}", permille / 10, permille % 10, parts.join(", "))
 }
 
-fn sink_row(sink: &SinkStatus, now: Timestamp) -> Vec<String> {
+fn sink_row(sink: &SinkStatus, now: Timestamp, palette: Palette) -> Vec<String> {
     let confirmed = |time| format!("{} ({})", local(time, now), age(time, now));
     let oldest = sink.oldest.map_or_else(|| "-".to_owned(), |time| span(now.since(time)));
     vec![
         sink.name.clone(),
-        reach_word(sink.state).to_owned(),
+        reach_word(sink.state, palette),
         sink.confirmed_at.map_or_else(|| "-".to_owned(), confirmed),
         count(sink.queued),
         oldest,
@@ -138,16 +142,17 @@ fn sink_row(sink: &SinkStatus, now: Timestamp) -> Vec<String> {
     ]
 }
 
-const fn reach_word(state: ReachState) -> &'static str {
-    match state {
-        ReachState::Disabled => "disabled",
-        ReachState::Offline => "offline",
-        ReachState::Probing => "probing",
-        ReachState::HalfOpen => "half open",
-        ReachState::Online => "online",
-        ReachState::Degraded => "degraded",
-        ReachState::Parked => "parked",
-    }
+fn reach_word(state: ReachState, palette: Palette) -> String {
+    let (ink, word) = match state {
+        ReachState::Disabled => return "disabled".to_owned(),
+        ReachState::Offline => (Ink::Wary, "offline"),
+        ReachState::Probing => (Ink::Wary, "probing"),
+        ReachState::HalfOpen => (Ink::Wary, "half open"),
+        ReachState::Online => (Ink::Good, "online"),
+        ReachState::Degraded => (Ink::Wary, "degraded"),
+        ReachState::Parked => (Ink::Bad, "parked"),
+    };
+    palette.paint(ink, word)
 }
 
 /// What needs a person, each with what to do.
@@ -220,7 +225,7 @@ mod tests {
             api: Some(ApiStatus { listen: "127.0.0.1:8057".to_owned(), contents: 1_250 }),
         };
         assert_eq!(
-            render(&status, at(1_000)),
+            render(&status, at(1_000), Palette { coloured: false }),
             "\
 stampd 0.3.0  agent up 3d 4h  healthy
 REPO          FILES   STAMPED  LAST CHANGE  COVERAGE

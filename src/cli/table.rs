@@ -7,18 +7,46 @@ use jiff::tz::TimeZone;
 use crate::model::path::write_escaped;
 use crate::runtime::time::Timestamp;
 
+/// What a word says of how things are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ink {
+    /// All is well.
+    Good,
+    /// Not all is well, and nobody needs to do anything.
+    Wary,
+    /// A person is needed.
+    Bad,
+}
+
+/// Colours for words, where colours are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Palette {
+    /// Whether they are.
+    pub(super) coloured: bool,
+}
+
+impl Palette {
+    pub(super) fn paint(self, ink: Ink, word: &str) -> String {
+        let colour = match ink {
+            Ink::Good => 32,
+            Ink::Wary => 33,
+            Ink::Bad => 31,
+        };
+        if self.coloured { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.to_owned() }
+    }
+}
+
 /// Lays rows out in columns; the last column is as wide as it is.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
-    };
-    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let widest =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell)).max();
+    let widths: Vec<_> = (0..columns).map(|column| widest(column).unwrap_or(0)).collect();
     let mut out = String::new();
     for row in rows {
         let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            let padding = width - cell.chars().count();
+        for (cell, column) in row.iter().zip(&widths) {
+            let padding = column - width(cell);
             line.push_str(cell);
             line.extend(std::iter::repeat_n(' ', padding + 2));
         }
@@ -26,6 +54,14 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
         out.push('\n');
     }
     out
+}
+
+/// How many columns a cell takes. The only sequences in it are those of a [`Palette`].
+fn width(cell: &str) -> usize {
+    let mut pieces = cell.split('\x1b');
+    let plain = pieces.next().map_or(0, |piece| piece.chars().count());
+    let after = |piece: &str| piece.split_once('m').map_or(0, |(_, rest)| rest.chars().count());
+    plain + pieces.map(after).sum::<usize>()
 }
 
 /// A count with its thousands set apart.
@@ -133,5 +169,8 @@ mod tests {
         let rows =
             [vec!["REPO".to_owned(), "FILES".to_owned()], vec!["übung".to_owned(), "1".to_owned()]];
         assert_eq!(table(&rows), "REPO   FILES\nübung  1\n");
+        let word = Palette { coloured: true }.paint(Ink::Good, "online");
+        let rows = [vec!["STATE".to_owned(), "X".to_owned()], vec![word, "1".to_owned()]];
+        assert_eq!(table(&rows), "STATE   X\n\x1b[32monline\x1b[0m  1\n");
     }
 }

@@ -44,5 +44,6 @@ mod sync;
 mod sync_bridge;
 mod sync_kafka;
 mod sync_postgres;
+mod terminal;
 mod trust;
 mod watch_kernel;

@@ -17,6 +17,7 @@ pub mod process;
 pub mod proxy;
 pub mod record;
 pub mod schema;
+pub mod terminal;
 pub mod tree;
 pub mod wait;
 pub mod web;
