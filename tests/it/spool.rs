@@ -12,10 +12,26 @@ use stampd::model::stamp::{Detail, Kind, Sealed, SkipReason};
 use stampd::runtime::clock::Clock;
 use stampd::runtime::rooted::{FileKind, Stat};
 use stampd::runtime::time::Timestamp;
-use stampd::spool::{self, Config, DeadLetter, Look, Repo, RepoSpec, Seed, Spool, SpoolError};
+use stampd::spool::{
+    self, Config, DeadLetter, Look, Repo, RepoSpec, Seed, Spool, SpoolError, Writer,
+};
+
+use super::support::wait::wait_for;
 
 /// Where the clock of these tests stands.
 pub const NOON: Timestamp = Timestamp::from_nanos(1_764_072_000_000_000_000);
+
+/// Opens a spool. A process that another test is just starting has a copy of the lock until it
+/// becomes another program: that is waited for.
+pub fn open(config: &Config, seed: &Seed, clock: &Clock) -> Result<(Spool, Writer), SpoolError> {
+    let ours = Some(std::process::id());
+    wait_for("no copy of the lock is left", || {
+        match spool::open(config.clone(), seed.clone(), clock.clone()) {
+            Err(SpoolError::Held { pid, .. }) if pid == ours => None,
+            opened => Some(opened),
+        }
+    })
+}
 
 /// A spool whose writer runs.
 pub struct Running {
@@ -25,7 +41,7 @@ pub struct Running {
 
 impl Running {
     pub fn open(config: &Config, seed: &Seed, clock: &Clock) -> Self {
-        let (spool, writer) = spool::open(config.clone(), seed.clone(), clock.clone()).unwrap();
+        let (spool, writer) = open(config, seed, clock).unwrap();
         Self { spool, writer: std::thread::spawn(move || writer.run()) }
     }
 
@@ -139,7 +155,7 @@ fn an_acknowledged_stamp_is_there_after_reopening() {
 }
 
 fn refusal(dir: &Path) -> SpoolError {
-    spool::open(config(dir), seed(), Clock::mock(NOON)).err().unwrap()
+    open(&config(dir), &seed(), &Clock::mock(NOON)).err().unwrap()
 }
 
 /// The text a person reads, with its causes.
@@ -151,7 +167,7 @@ fn text(error: &SpoolError) -> String {
 fn a_second_instance_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start(dir.path());
-    let error = refusal(dir.path());
+    let error = spool::open(config(dir.path()), seed(), Clock::mock(NOON)).err().unwrap();
     assert!(matches!(error, SpoolError::Held { pid: Some(_), .. }));
     let by = format!("pid {}", std::process::id());
     assert!(text(&error).contains(&by), "{error}");
