@@ -49,9 +49,10 @@ pub(super) fn advice(code: Code, topic: &str) -> String {
         Code::TopicAuthorizationFailed => {
             format!("; grant this user WRITE and DESCRIBE on the topic {topic}")
         }
-        Code::ClusterAuthorizationFailed => {
-            "; grant this user IDEMPOTENT_WRITE on the cluster".to_owned()
-        }
+        Code::ClusterAuthorizationFailed => format!(
+            "; grant this user WRITE and DESCRIBE on the topic {topic}, and where the brokers are \
+             older than 3.0 IDEMPOTENT_WRITE on the cluster"
+        ),
         Code::UnknownTopic | Code::UnknownTopicOrPartition => {
             format!("; create the topic {topic}: kafka-topics.sh --create --topic {topic}")
         }

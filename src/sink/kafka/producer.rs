@@ -179,8 +179,12 @@ impl Producer {
     /// Why nothing moves, once that is certain.
     fn stuck(&self, topic: &str, since: Duration) -> Option<SinkError> {
         if let Some((code, text)) = self.inner.client().fatal_error() {
-            let text = format!("the Kafka producer cannot go on and is made anew: {text}");
-            return Some(SinkError::new(Class::Retry, format!("{code:?}"), text));
+            let advice = fault::advice(code, topic);
+            let text = format!("the Kafka producer cannot go on: {text}{advice}");
+            // A new producer has no better luck with a right that is missing.
+            let is_parked = fault::class(code) == Class::Park;
+            let class = if is_parked { Class::Park } else { Class::Retry };
+            return Some(SinkError::new(class, format!("{code:?}"), text));
         }
         if since >= self.down_timeout
             && let Some(rung) = self.reports().trouble(topic)
