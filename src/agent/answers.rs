@@ -174,6 +174,7 @@ impl Answers {
                 reason: shown.reason,
                 files: shown.files,
                 pending: shown.pending,
+                at: shown.at,
                 stamps: info.map_or(0, |info| info.stamps),
                 last_change: info.and_then(|info| info.last_change),
                 coverage: shown.coverage,

@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub reason: Option<String>,
     /// Paths seen but not yet durable.
     pub pending: u64,
+    /// The path that is read next, where one waits.
+    pub at: Option<String>,
     /// Files in the index.
     pub files: u64,
     /// How much of it is seen.
@@ -33,6 +35,7 @@ impl Default for View {
             state: RepoState::Starting,
             reason: None,
             pending: 0,
+            at: None,
             files: 0,
             coverage: Coverage::default(),
             compared: false,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::shell::Shell;
+use super::table::safe;
 use crate::control::{self, ControlError, Reply, Request};
 use crate::model::status::Status;
 
@@ -39,7 +40,8 @@ fn bar(shell: &Shell, length: Option<u64>, template: &str) -> ProgressBar {
     ProgressBar::with_draw_target(length, target).with_style(style)
 }
 
-/// Asks the agent for something that takes a while, and shows how many stamps or paths are left.
+/// Asks the agent for something that takes a while, and shows how many stamps or paths are left, and
+/// which path is next.
 pub(super) async fn while_asking(
     shell: &Shell,
     socket: &Path,
@@ -51,7 +53,7 @@ pub(super) async fn while_asking(
     if !shell.shows_progress() {
         return asking.await;
     }
-    let bar = bar(shell, None, "{bar:24} {pos} of {len}  {per_sec}  {eta} left");
+    let bar = bar(shell, None, "{bar:24} {pos} of {len}  {per_sec}  {eta} left  {wide_msg}");
     let mut asking = std::pin::pin!(asking);
     let reply = loop {
         // A timeout leaves the call where it is: it is only borrowed.
@@ -68,6 +70,8 @@ pub(super) async fn while_asking(
 async fn look(bar: &ProgressBar, socket: &Path, left: fn(&Status) -> u64) {
     let status = control::call(socket, &Request::Status, Some(LOOK_EVERY)).await;
     if let Ok(Reply::Status(status)) = status {
+        let next = status.repos.iter().find_map(|repo| repo.at.as_deref());
+        bar.set_message(next.map(safe).unwrap_or_default());
         let left = left(&status);
         let whole = bar.length().unwrap_or(0).max(left);
         bar.set_length(whole);

@@ -207,6 +207,7 @@ mod tests {
                 reason: None,
                 files: 12_408,
                 pending: 0,
+                at: None,
                 stamps: 40_000,
                 last_change: Some(at(1_000 - 8)),
                 coverage: Coverage { excluded: 214, ..Coverage::default() },

@@ -61,6 +61,9 @@ pub struct RepoStatus {
     pub files: u64,
     /// Paths seen but not yet durable.
     pub pending: u64,
+    /// The path that is read next, where one waits: as text, with what is no UTF-8 replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     /// Stamps in its streams.
     pub stamps: u64,
     /// When the newest stamp of a path was taken.

@@ -5,10 +5,9 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::thread::JoinHandle;
 
 use serde_json::Value;
-use stampd::control::{Call, Listener, Refusal, Reply, Request, serve};
+use stampd::control::{Refusal, Reply, Request};
 use stampd::model::change::{Observation, What};
 use stampd::model::digest::Digest;
 use stampd::model::path::RepoPath;
@@ -20,9 +19,8 @@ use stampd::model::stream::Leaf;
 use stampd::runtime::clock::Clock;
 use stampd::runtime::rooted::{Root, Stat};
 use stampd::spool::{self, DeadLetter, RepoSpec, Seed};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
+use super::support::answering::Answering;
 use super::support::process::Home;
 use super::support::{schema, tree};
 
@@ -81,7 +79,7 @@ impl Scene {
         let config = spool::Config { state_dir: self.home.state_dir(), ..spool::Config::default() };
         let seed =
             Seed { host: "laptop".into(), version: "0.1.0".into(), machine_id: "machine".into() };
-        let (spool, writer) = spool::open(config, seed, Clock::system()).unwrap();
+        let (spool, writer) = super::spool::open(&config, &seed, &Clock::system()).unwrap();
         let writer = std::thread::spawn(move || writer.run());
         let repo = spool
             .open_repo(RepoSpec {
@@ -275,50 +273,6 @@ fn dead_letters_are_listed_and_shown_without_an_agent() {
     assert!(scene.ends(3, &["dlq", "retry", &place]).1.contains("`stampd run`"));
 }
 
-/// An agent that gives the same answer to everyone, over the socket of a home.
-struct Answering {
-    stop: CancellationToken,
-    thread: Option<JoinHandle<Vec<Request>>>,
-}
-
-impl Answering {
-    fn start(home: &Home, reply: Reply) -> Self {
-        let stop = CancellationToken::new();
-        let (token, runtime_dir) = (stop.clone(), home.runtime_dir());
-        let (bound, is_bound) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async {
-                let listener = Listener::bind(&runtime_dir).unwrap();
-                bound.send(()).unwrap();
-                let (sender, calls) = mpsc::channel(8);
-                let (served, asked) =
-                    tokio::join!(serve(listener, sender, token), answer_all(calls, &reply));
-                served.unwrap();
-                asked
-            })
-        });
-        is_bound.recv().unwrap();
-        Self { stop, thread: Some(thread) }
-    }
-
-    /// Ends, and tells what it was asked.
-    fn asked(mut self) -> Vec<Request> {
-        self.stop.cancel();
-        self.thread.take().unwrap().join().unwrap()
-    }
-}
-
-async fn answer_all(mut calls: mpsc::Receiver<Call>, reply: &Reply) -> Vec<Request> {
-    let mut asked = Vec::new();
-    while let Some((request, sender)) = calls.recv().await {
-        asked.push(request);
-        // A client may have left meanwhile.
-        let _ = sender.send(reply.clone());
-    }
-    asked
-}
-
 fn status(state: AgentState) -> Status {
     Status {
         schema: SCHEMA.to_owned(),
@@ -333,6 +287,7 @@ fn status(state: AgentState) -> Status {
             reason: None,
             files: 3,
             pending: 1,
+            at: None,
             stamps: 9,
             last_change: None,
             coverage: Coverage::default(),

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "a helper may be ahead of the first test that needs it")]
 
+pub mod answering;
 mod base;
 pub mod bridge;
 pub mod broker;

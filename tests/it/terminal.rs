@@ -7,11 +7,15 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
+use stampd::control::{Reply, Request};
+use stampd::model::status::{
+    AgentState, Coverage, RepoState, RepoStatus, SCHEMA, SpoolStatus, Status,
+};
 
 use super::agent::Workplace;
+use super::support::answering::Answering;
 use super::support::process::Home;
 use super::support::terminal::{Session, Shows, shown};
-use super::support::tree::write;
 
 const GREEN: &str = "\x1b[32mhealthy\x1b[0m";
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -85,16 +89,60 @@ fn hashing_shows_rate_time_left_and_path_on_a_terminal_and_a_pipe_gets_digests_a
 
 const EVIL_LINE: &[u8] = b"  evil\x1b]0;title\x07\xe2\x80\xaename\n";
 
+/// The agent answers once it was asked three times how far it is.
 #[test]
-fn a_scan_shows_how_much_is_left_on_a_terminal() {
-    let place = Workplace::new("");
-    let agent = place.home.start_ready();
-    write(&place.repo, "new", "1");
-    let told = shown(place.home.command(&["scan", "--wait"]), Shows::Err);
-    assert!(told.contains("every difference is stamped"), "{told:?}");
-    let piped = place.home.run(&["scan", "--wait"]);
+fn a_scan_shows_how_much_is_left_and_which_path_is_next_on_a_terminal() {
+    let home = Home::new();
+    home.configure("");
+    let (mut scan, mut looks) = (None, 0);
+    let agent = Answering::with(&home, move |(request, sender)| {
+        if request != Request::Status {
+            scan = Some(sender);
+            return;
+        }
+        looks += 1;
+        drop(sender.send(Reply::Status(Box::new(comparing(4_000 - looks * 1_000)))));
+        if looks == 3 {
+            drop(scan.take().map(|scan| scan.send(Reply::Done)));
+        }
+    });
+    let told = shown(home.command(&["scan", "--wait"]), Shows::Err);
+    for part in ["0 of 3000", "2000 of 3000", "/s", " left ", EVIL_SHOWN] {
+        assert!(told.contains(part), "{part}: {told:?}");
+    }
+    assert!(told.ends_with("every difference is stamped\r\n"), "{told:?}");
+    agent.asked();
+    let agent = Answering::start(&home, Reply::Done);
+    let piped = home.run(&["scan", "--wait"]);
     assert_eq!(String::from_utf8_lossy(&piped.stderr), "every difference is stamped\n");
-    assert!(agent.terminate().success());
+    assert_eq!(agent.asked().len(), 1, "nobody asks how far it is for a pipe");
+}
+
+/// The status of an agent that has so many paths left.
+fn comparing(pending: u64) -> Status {
+    let repo = RepoStatus {
+        name: "app".to_owned(),
+        path: "/src/app".to_owned(),
+        namespace: "a.b.c".parse().unwrap(),
+        state: RepoState::Starting,
+        reason: None,
+        files: 3_000,
+        pending,
+        at: Some(String::from_utf8(EVIL.to_vec()).unwrap()),
+        stamps: 0,
+        last_change: None,
+        coverage: Coverage::default(),
+    };
+    Status {
+        schema: SCHEMA.to_owned(),
+        version: "0.1.0".to_owned(),
+        state: AgentState::Starting,
+        uptime_s: 5,
+        repos: vec![repo],
+        sinks: Vec::new(),
+        spool: SpoolStatus::default(),
+        api: None,
+    }
 }
 
 #[test]

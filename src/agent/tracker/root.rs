@@ -190,6 +190,7 @@ impl Tracker {
             state,
             reason: reason.or_else(|| self.repo_file_reason.clone()),
             pending: pending as u64 + self.unconfirmed,
+            at: self.queue.front().map(|next| next.path.to_lossy().into_owned()),
             files: self.parts.repo.known().len() as u64,
             coverage: Coverage {
                 directories_watched: counts.directories as u64,
