@@ -31,10 +31,9 @@ fn every_document_that_the_sources_name_has_a_schema_and_the_other_way_round() {
     named_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut named);
     let committed: BTreeSet<String> = std::fs::read_dir(directory())
         .unwrap()
-        .map(|entry| {
-            let file = entry.unwrap().file_name().into_string().unwrap();
-            format!("stampd.{}", file.strip_suffix(".json").unwrap().replace(".v1", "/v1"))
-        })
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|file| file.starts_with("stampd."))
+        .map(|file| file.strip_suffix(".json").unwrap().replace(".v1", "/v1"))
         .collect();
     assert!(named.contains("stampd.status/v1"));
     assert_eq!(named, committed);
