@@ -18,6 +18,7 @@ mod netcheck;
 mod place;
 mod progress;
 mod rewrite;
+mod role;
 mod run;
 mod service;
 mod shell;
