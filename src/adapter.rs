@@ -167,9 +167,7 @@ pub async fn start(
     let token = supervisor.token();
     supervisor.spawn("upkeep", async move {
         notify::ready_when(std::future::ready(())).await;
-        notify::feed_watchdog(|| true, token).await;
-        notify::stopping();
-        Ok::<_, std::convert::Infallible>(())
+        notify::accompany(token).await
     });
     Ok(())
 }

@@ -130,12 +130,7 @@ fn start_schema(
         notify::status(&format!("serving the stamping API on {address}"));
         Ok::<_, Infallible>(())
     });
-    let stop = supervisor.token();
-    supervisor.spawn("watchdog", async move {
-        notify::feed_watchdog(|| true, stop.clone()).await;
-        notify::stopping();
-        Ok::<_, Infallible>(())
-    });
+    supervisor.spawn("watchdog", notify::accompany(supervisor.token()));
     tried
 }
 

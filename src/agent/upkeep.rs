@@ -21,13 +21,7 @@ pub(super) fn start(repos: &[Tracked], spool: &Spool, clock: &Clock, supervisor:
         token.run_until_cancelled(ready).await;
         Ok::<_, Infallible>(())
     });
-    let token = supervisor.token();
-    supervisor.spawn("service manager", async move {
-        // Every long-lived part is supervised: that this task still runs says that all do.
-        notify::feed_watchdog(|| true, token).await;
-        notify::stopping();
-        Ok::<_, Infallible>(())
-    });
+    supervisor.spawn("service manager", notify::accompany(supervisor.token()));
     let (token, spool, clock) = (supervisor.token(), spool.clone(), clock.clone());
     supervisor.spawn("retention", async move {
         let purging = purge_forever(spool, clock);

@@ -2,6 +2,7 @@
 //!
 //! Everything here is silent where there is no service manager (`NOTIFY_SOCKET` is not set).
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
@@ -26,19 +27,27 @@ pub async fn ready_when(started: impl Future<Output = ()>) {
     tell(&NotifyState::Ready);
 }
 
-/// Reports that the stop has begun.
-pub fn stopping() {
-    tell(&NotifyState::Stopping);
-}
-
 /// Shows one line in `systemctl status`.
 pub fn status(line: &str) {
     tell(&NotifyState::Status(line));
 }
 
-/// Feeds the watchdog, at half of its period, as long as `alive` says so. Returns when `stop` is
-/// cancelled; where no watchdog was asked for it does nothing until then.
-pub async fn feed_watchdog(alive: impl Fn() -> bool, stop: CancellationToken) {
+/// Feeds the watchdog until `stop`, and then reports that the stop has begun. For a task of its own
+/// beside the others: every long-lived part is supervised, so that it still runs says that all do.
+pub async fn accompany(stop: CancellationToken) -> Result<(), Infallible> {
+    feed_watchdog(stop).await;
+    stopping();
+    Ok(())
+}
+
+/// Reports that the stop has begun.
+fn stopping() {
+    tell(&NotifyState::Stopping);
+}
+
+/// Feeds the watchdog, at half of its period. Returns when `stop` is cancelled; where no watchdog was
+/// asked for it does nothing until then.
+async fn feed_watchdog(stop: CancellationToken) {
     let Some(period) = sd_notify::watchdog_enabled() else {
         return stop.cancelled().await;
     };
@@ -47,7 +56,7 @@ pub async fn feed_watchdog(alive: impl Fn() -> bool, stop: CancellationToken) {
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = beat.tick() => if alive() { tell(&NotifyState::Watchdog) },
+            _ = beat.tick() => tell(&NotifyState::Watchdog),
             () = stop.cancelled() => return,
         }
     }
