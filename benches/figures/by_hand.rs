@@ -158,8 +158,21 @@ impl Rows {
         Self(pieces.collect())
     }
 
+    /// Writes the rows both ways, the first of them by turns; returns the better's stamps per second and
+    /// its name.
+    pub fn by_the_better(&self, session: &Session, round: usize) -> (f64, &'static str) {
+        let (copy, unnest) = if round.is_multiple_of(2) {
+            let copy = self.by_copy(session);
+            (copy, self.by_unnest(session))
+        } else {
+            let unnest = self.by_unnest(session);
+            (self.by_copy(session), unnest)
+        };
+        (copy.max(unnest), if copy > unnest { "COPY-temp" } else { "UNNEST" })
+    }
+
     /// Empties the tables and writes the rows by COPY; returns the stamps per second.
-    pub fn by_copy(&self, session: &Session) -> f64 {
+    fn by_copy(&self, session: &Session) -> f64 {
         for (table, _) in TABLES {
             session.run(&format!("CREATE TEMP TABLE IF NOT EXISTS by_hand_{table} (LIKE {table})"));
         }
@@ -184,7 +197,7 @@ impl Rows {
     }
 
     /// Empties the tables and writes the rows from arrays; returns the stamps per second.
-    pub fn by_unnest(&self, session: &Session) -> f64 {
+    fn by_unnest(&self, session: &Session) -> f64 {
         self.write(session, &async |client: &Client, piece: &Piece| {
             let arrays = piece.columns.iter().enumerate();
             let arrays: Vec<String> =
