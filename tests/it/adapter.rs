@@ -21,7 +21,7 @@ use crate::support::kafka::{Record, Topic, read_to_end};
 use crate::support::postgres::Database;
 use crate::support::process::{Agent, Home};
 use crate::support::wait::{DEADLINE, wait_for, wait_until};
-use crate::support::{bed, block_on, random_name};
+use crate::support::{bed, random_name};
 
 /// A migrated database, an environment of topics, and a config that leads from these to that.
 pub struct Stage {
@@ -47,8 +47,8 @@ impl Stage {
         let admin = database.admin();
         home.set("ADMIN_PASSWORD", &admin.password);
         home.configure(&format!(
-            "[postgres]\nurl = \"{}?sslmode=disable\"\npassword = {{ env = \"ADMIN_PASSWORD\" }}\n",
-            admin.url_without_password()
+            "[postgres]\nurl = {:?}\npassword = {{ env = \"ADMIN_PASSWORD\" }}\n",
+            admin.url_without_tls()
         ));
         home.must(&["migrate"]);
         let login = database.login("stampd_server");
@@ -165,11 +165,7 @@ impl Stage {
 
     /// The single value that a query gives.
     pub fn value<T: for<'r> tokio_postgres::types::FromSql<'r> + Send>(&self, sql: &str) -> T {
-        let admin = self.database.admin();
-        block_on(|| async {
-            let client = admin.connect().await;
-            client.query_one(sql, &[]).await.expect("the query is right").get(0)
-        })
+        self.database.admin().value(sql)
     }
 
     pub fn count(&self, table: &str) -> i64 {

@@ -45,11 +45,3 @@ pub fn home(database: &Address) -> Home {
 fn content(text: &str) -> Value {
     json!({ "content": text, "file_path": format!("/{text}"), "namespace": "it.bridge.tests" })
 }
-
-/// Counts rows.
-fn count(database: &Address, sql: &str) -> i64 {
-    crate::support::block_on(|| async {
-        let client = database.connect().await;
-        client.query_one(sql, &[]).await.expect("the query is right").get(0)
-    })
-}

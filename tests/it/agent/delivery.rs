@@ -26,7 +26,7 @@ impl Servers {
         place.home.set("ADMIN_PASSWORD", &database.admin().password);
         place.home.configure(&format!(
             "[postgres]\nurl = {:?}\npassword = {{ env = \"ADMIN_PASSWORD\" }}\n",
-            insecure(&database.admin())
+            database.admin().url_without_tls()
         ));
         place.home.must(&["migrate"]);
         let login = database.login("stampd_agent");
@@ -37,7 +37,7 @@ impl Servers {
     fn postgres(&self) -> String {
         format!(
             "[postgres]\nurl = {:?}\npassword = {{ env = \"AGENT_PASSWORD\" }}\n",
-            insecure(&self.login)
+            self.login.url_without_tls()
         )
     }
 
@@ -87,16 +87,8 @@ impl Servers {
     }
 
     fn count(&self, sql: &str) -> i64 {
-        let admin = self.database.admin();
-        block_on(|| async {
-            let client = admin.connect().await;
-            client.query_one(sql, &[]).await.expect("the query is right").get(0)
-        })
+        self.database.admin().value(sql)
     }
-}
-
-fn insecure(address: &Address) -> String {
-    format!("{}?sslmode=disable", address.url_without_password())
 }
 
 fn identity(body: &Value) -> (String, u64) {
@@ -195,7 +187,7 @@ fn a_database_that_was_never_migrated_parks_the_sink_and_says_what_to_type() {
     place.home.set("ADMIN_PASSWORD", &database.admin().password);
     place.configure(&format!(
         "[postgres]\nurl = {:?}\npassword = {{ env = \"ADMIN_PASSWORD\" }}\n",
-        insecure(&database.admin())
+        database.admin().url_without_tls()
     ));
     let agent = place.home.start_ready();
     wait_until("the sink is parked", || place.status()["sinks"][0]["state"] == "parked");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Bridge, STAMP, content, count};
+use super::{Bridge, STAMP, content};
 use crate::support::broker::Broker;
 use crate::support::kafka::{Record, Topic, plaintext, read_to_end};
 use crate::support::postgres::{Address, Database};
@@ -54,7 +54,7 @@ fn stamp_unpublished(web: Web, caller: u32, number: u32) {
 
 /// Events that wait; a row of the outbox holds those of all who shared a commit.
 pub fn depth(database: &Address) -> i64 {
-    count(database, "SELECT coalesce(sum(next_seq - first_seq), 0)::bigint FROM outbox")
+    database.value("SELECT coalesce(sum(next_seq - first_seq), 0)::bigint FROM outbox")
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_hundred_identical_requests_at_once_make_one_row_and_one_event() {
         })
         .collect();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!(count(&database.admin(), "SELECT count(*) FROM metadata_stamps"), 1);
+    assert_eq!(database.admin().value::<i64>("SELECT count(*) FROM metadata_stamps"), 1);
     wait_until("the outbox is empty", || depth(&database.admin()) == 0);
     let records = topic.read_to_end();
     let events = of_stamps(&records);
@@ -154,7 +154,7 @@ fn two_bridges_on_one_record_share_its_stamps_and_its_events() {
         callers.into_iter().map(|caller| caller.join().unwrap()).collect()
     });
     assert_eq!(ids[0], ids[1], "both tell the same stamps");
-    assert_eq!(count(&database.admin(), "SELECT count(*) FROM metadata_stamps"), 200);
+    assert_eq!(database.admin().value::<i64>("SELECT count(*) FROM metadata_stamps"), 200);
     // The one that remains publishes what the other left.
     let [one, two] = bridges;
     one.process.kill();

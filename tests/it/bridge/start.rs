@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use serde_json::json;
 
-use super::{Bridge, STAMP, content, count, home};
+use super::{Bridge, STAMP, content, home};
 use crate::support::block_on;
 use crate::support::postgres::Database;
 use crate::support::process::Home;
@@ -97,7 +97,7 @@ fn with_a_token_nobody_stamps_without_it() {
         assert_eq!(reply.status, status, "{token:?}: {reply:?}");
     }
     assert_eq!(bridge.web.get("/health/live").status, 200, "whoever looks after it needs no token");
-    assert_eq!(count(&database.admin(), "SELECT count(*) FROM metadata_stamps"), 1);
+    assert_eq!(database.admin().value::<i64>("SELECT count(*) FROM metadata_stamps"), 1);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_foreign_host_or_page_gets_no_further_than_the_door() {
         assert_eq!(reply.json()["code"], "FORBIDDEN");
         assert_eq!(reply.json()["success"], false);
     }
-    assert_eq!(count(&database.admin(), "SELECT count(*) FROM metadata_stamps"), 0);
+    assert_eq!(database.admin().value::<i64>("SELECT count(*) FROM metadata_stamps"), 0);
 }
 
 #[test]
@@ -145,5 +145,5 @@ fn a_stop_lets_a_running_request_end_and_takes_no_new_one() {
     running.read_to_string(&mut reply).unwrap();
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
     assert!(bridge.process.wait().success());
-    assert_eq!(count(&database.admin(), "SELECT count(*) FROM metadata_stamps"), 1);
+    assert_eq!(database.admin().value::<i64>("SELECT count(*) FROM metadata_stamps"), 1);
 }

@@ -1,5 +1,6 @@
 //! Databases of the test bed's PostgreSQL.
 
+use tokio_postgres::types::FromSqlOwned;
 use tokio_postgres::{Client, NoTls};
 
 use super::{bed, block_on, random_name};
@@ -31,6 +32,19 @@ impl Address {
     pub fn url_without_password(&self) -> String {
         let Self { host, port, user, database, .. } = self;
         format!("postgres://{user}@{host}:{port}/{database}")
+    }
+
+    /// As the URL that stampd's config wants, for a server on this machine.
+    pub fn url_without_tls(&self) -> String {
+        format!("{}?sslmode=disable", self.url_without_password())
+    }
+
+    /// The only value of the only row of a query.
+    pub fn value<T: FromSqlOwned + Send>(&self, sql: &str) -> T {
+        block_on(|| async {
+            let client = self.connect().await;
+            client.query_one(sql, &[]).await.expect("the query is right").get(0)
+        })
     }
 
     /// Connects without TLS; the connection ends with the client.
