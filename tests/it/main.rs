@@ -29,6 +29,7 @@ mod netcheck;
 mod onex_text;
 mod operations;
 mod outbox;
+mod pages;
 mod postgres;
 mod rooted;
 mod schemas;

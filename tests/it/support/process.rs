@@ -104,23 +104,7 @@ impl Home {
 
     /// Starts a role under a name of its own, for its notices and its log, and does not wait for it.
     pub fn start_role(&self, args: &[&str], name: &str) -> Agent {
-        let notify = self.path().join(format!("{name}.notify"));
-        match std::fs::remove_file(&notify) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
-            _ => {}
-        }
-        let notices = UnixDatagram::bind(&notify).expect("a notify socket is bound");
-        notices.set_read_timeout(Some(LISTEN)).expect("the socket takes a timeout");
-        let log = self.path().join(format!("{name}.log"));
-        let append = File::options().create(true).append(true).open(&log);
-        let child = self
-            .command(args)
-            .env("NOTIFY_SOCKET", &notify)
-            .stdout(Stdio::null())
-            .stderr(append.expect("the home takes a log"))
-            .spawn()
-            .expect("the stampd binary starts");
-        Agent { child, notices, heard: String::new(), log }
+        Agent::spawn(self.command(args), self.path(), name)
     }
 
     /// Starts the agent and waits until it says that it is ready.
@@ -140,6 +124,26 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// Starts a command whose notices and log lie in `dir` under its name.
+    pub fn spawn(mut command: Command, dir: &Path, name: &str) -> Self {
+        let notify = dir.join(format!("{name}.notify"));
+        match std::fs::remove_file(&notify) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+            _ => {}
+        }
+        let notices = UnixDatagram::bind(&notify).expect("a notify socket is bound");
+        notices.set_read_timeout(Some(LISTEN)).expect("the socket takes a timeout");
+        let log = dir.join(format!("{name}.log"));
+        let append = File::options().create(true).append(true).open(&log);
+        let child = command
+            .env("NOTIFY_SOCKET", &notify)
+            .stdout(Stdio::null())
+            .stderr(append.expect("the directory takes a log"))
+            .spawn()
+            .expect("the command starts");
+        Self { child, notices, heard: String::new(), log }
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
