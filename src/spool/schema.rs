@@ -2,13 +2,16 @@
 //!
 //! Promises that a connection it hands out is to a spool of exactly the version this binary writes.
 
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
+use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use super::error::SpoolError;
 
@@ -90,7 +93,11 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, SpoolError> {
     if matches!(fs::metadata(path), Err(missing) if missing.kind() == io::ErrorKind::NotFound) {
         return Err(SpoolError::Missing { path: path.to_owned() });
     }
-    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let conn = if is_frozen(path) {
+        connect(&immutable(path), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?
+    } else {
+        connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?
+    };
     match check_ours(&conn, path)? {
         0 => return Err(SpoolError::Missing { path: path.to_owned() }),
         VERSION => {}
@@ -99,6 +106,27 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, SpoolError> {
     conn.execute_batch("PRAGMA cache_size=-2000; PRAGMA query_only=ON;")
         .map_err(Blame::new(path).on("set up the connection"))?;
     Ok(conn)
+}
+
+/// Whether a stopped agent's spool lies where nobody can write. To read beside a writer SQLite makes
+/// an index of the log, which it cannot there; where there is no log, nothing needs one.
+fn is_frozen(path: &Path) -> bool {
+    let is_read_only = statvfs(path).is_ok_and(|it| it.f_flag.contains(StatVfsMountFlags::RDONLY));
+    is_read_only && !path.with_extension("db-wal").exists()
+}
+
+/// The file's name as a URI that tells SQLite to look for no log and to lock nothing.
+fn immutable(path: &Path) -> PathBuf {
+    let mut uri = b"file:".to_vec();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            // Only these mean something else there.
+            b'%' | b'?' | b'#' => uri.extend(format!("%{byte:02x}").bytes()),
+            byte => uri.push(*byte),
+        }
+    }
+    uri.extend(b"?immutable=1");
+    PathBuf::from(OsString::from_vec(uri))
 }
 
 /// Inode of the spool: another one means a restored backup or a cloned image.
@@ -217,4 +245,22 @@ fn migrate(conn: &mut Connection, found: u32) -> rusqlite::Result<()> {
         tx.commit()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spool_that_rests_is_read_whatever_its_path_is() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("50%?immutable=0#");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let found: i64 = connect(&immutable(&path), flags)
+            .unwrap()
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(found, 1);
+    }
 }

@@ -150,6 +150,45 @@ fn a_state_directory_that_may_not_be_written_is_named_with_what_to_do() {
     set_mode(place.home.path(), 0o755);
 }
 
+/// Runs a command where the state directory lies on a read-only file system.
+fn run_on_read_only(place: &Workplace, args: &[&str]) -> Output {
+    let told = place.home.command(args);
+    let mount = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", mount]);
+    command.arg(place.home.state_dir()).arg(told.get_program()).args(told.get_args());
+    let variables = told.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    command.env_clear().envs(variables).output().unwrap()
+}
+
+#[test]
+fn a_read_only_file_system_is_named_and_what_it_holds_can_still_be_read() {
+    let place = Workplace::new("");
+    write(&place.repo, "a", "1");
+    let assert_readable = || {
+        let output = run_on_read_only(&place, &["run"]);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(8), "{message}");
+        let state = place.home.state_dir();
+        for word in [state.to_str().unwrap(), "[agent] state_dir", "Read-only file system"] {
+            assert!(message.contains(word), "{message}");
+        }
+        let log = run_on_read_only(&place, &["log", "--all", "--format", "jsonl"]);
+        assert_eq!(
+            String::from_utf8_lossy(&log.stdout),
+            place.home.must(&["log", "--all", "--format", "jsonl"])
+        );
+        assert_eq!(run_on_read_only(&place, &["verify"]).status.code(), Some(0));
+    };
+    assert!(place.home.start_ready().terminate().success());
+    assert_readable();
+    // With a log that nobody has written back.
+    place.home.start_ready().kill();
+    assert_readable();
+    assert!(place.home.start_ready().terminate().success());
+    assert_eq!(place.kinds("a"), ["created"]);
+}
+
 /// Once started by another user, such as root, an agent leaves files that this one may not touch.
 #[test]
 fn a_spool_of_another_user_is_named_with_what_to_do() {
