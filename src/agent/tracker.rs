@@ -9,6 +9,7 @@ mod due;
 mod hints;
 mod inbox;
 mod lane;
+mod moved;
 mod retry;
 mod root;
 mod rules;
@@ -144,7 +145,7 @@ impl Tracker {
             git: Standing::default(),
             inbox,
             sight: None,
-            walks: Walks::new(parts.watch.audit_every),
+            walks: Walks::new(parts.watch.audit_every, parts.repo.previous_commit()),
             queue: std::collections::VecDeque::new(),
             lane: Lane::new(),
             retries: Retries::default(),

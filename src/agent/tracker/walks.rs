@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::due::Hinted;
+use super::moved::Moved;
 use super::root::Sight;
 use super::{Tracker, Waiter};
 use crate::model::change::State;
@@ -56,6 +57,7 @@ impl Purpose {
 struct Running {
     walk: Walk,
     purpose: Purpose,
+    moved: Moved,
     waiters: Vec<Waiter>,
     rests_until: Option<Instant>,
 }
@@ -74,12 +76,15 @@ pub(super) struct Walks {
     audit_every: Duration,
     audit_due: Instant,
     root_check_due: Instant,
+    /// Until when the index is known to follow the disk.
+    known_until: Option<Timestamp>,
     /// What the last walk of everything counted.
     pub(super) totals: Totals,
 }
 
 impl Walks {
-    pub(super) fn new(audit_every: Duration) -> Self {
+    /// Nothing is asked for yet; the index was last written at `known_until`.
+    pub(super) fn new(audit_every: Duration, known_until: Option<Timestamp>) -> Self {
         let now = Instant::now();
         Self {
             running: None,
@@ -91,6 +96,7 @@ impl Walks {
             audit_every,
             audit_due: now + audit_every,
             root_check_due: now + ROOT_CHECK_EVERY,
+            known_until,
             totals: Totals::default(),
         }
     }
@@ -183,7 +189,8 @@ impl Walks {
         } else {
             return None;
         };
-        Some(Running { walk: Walk::new(starts, filter), purpose, waiters, rests_until: None })
+        let (walk, moved) = (Walk::new(starts, filter), Moved::new(self.known_until));
+        Some(Running { walk, purpose, moved, waiters, rests_until: None })
     }
 }
 
@@ -221,7 +228,7 @@ impl Tracker {
         let anew = running.purpose.arms_anew();
         let (examined, step) = self.step(&mut running.walk, dirs_max, anew, chunk);
         self.take_in(examined);
-        self.take_step(step, running.purpose)?;
+        self.take_step(step, &mut running)?;
         running.rests_until = (running.purpose == Purpose::Audit).then(|| now + AUDIT_REST);
         self.walks.running = Some(running);
         Ok(true)
@@ -323,11 +330,14 @@ impl Tracker {
         (examined, step)
     }
 
-    fn take_step(&mut self, step: Step, purpose: Purpose) -> Result<(), SpoolError> {
+    fn take_step(&mut self, step: Step, running: &mut Running) -> Result<(), SpoolError> {
         self.note_unreadable(step.unreadable)?;
         let seen = self.parts.clock.now();
         for difference in step.differences {
-            if purpose == Purpose::Compare {
+            if running.moved.holds(&difference, self.parts.repo.known(), seen) {
+                continue;
+            }
+            if running.purpose == Purpose::Compare {
                 self.queue.push_back(candidate(difference, seen));
             } else {
                 self.take_difference(difference, seen);
@@ -372,10 +382,12 @@ impl Tracker {
     }
 
     fn end_walk(&mut self, running: Running) -> Result<(), SpoolError> {
-        let unmet = self.unmet(&running.walk)?;
-        self.examine_paths(unmet)?;
+        let mut paths = self.unmet(&running.walk)?;
+        paths.extend(running.moved.into_held());
+        self.examine_paths(paths)?;
         if running.walk.covers_everything() {
             self.walks.totals = running.walk.totals();
+            self.walks.known_until = Some(self.parts.clock.now());
             self.ending = true;
         }
         if running.purpose == Purpose::Repair {
@@ -420,7 +432,7 @@ mod tests {
     #[test]
     fn while_a_walk_rests_nothing_else_wakes_the_tracker() {
         let now = Instant::now();
-        let mut walks = Walks::new(Duration::ZERO);
+        let mut walks = Walks::new(Duration::ZERO, None);
         walks.poll(RepoPath::root());
         let long_due = walks.next_deadline(Some(now)).expect("an audit is due");
         assert!(long_due <= Instant::now());
@@ -433,6 +445,7 @@ mod tests {
         Running {
             walk: Walk::new(Vec::new(), &Filter::default()),
             purpose: Purpose::Audit,
+            moved: Moved::default(),
             waiters: Vec::new(),
             rests_until: Some(rests_until),
         }
@@ -441,7 +454,7 @@ mod tests {
     /// The purposes of the walks that run when `ask` was asked during an audit.
     fn check_after_audit(repair: bool, ask: impl FnOnce(&mut Walks), expected: &[Purpose]) {
         let now = Instant::now();
-        let mut walks = Walks::new(Duration::from_hours(1));
+        let mut walks = Walks::new(Duration::from_hours(1), None);
         walks.running = Some(audit(now + AUDIT_REST));
         ask(&mut walks);
         let (mut repair, mut purposes) = (repair, Vec::new());

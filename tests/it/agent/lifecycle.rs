@@ -41,6 +41,9 @@ fn changes_made_while_the_agent_was_not_running_are_stamped_at_the_next_start() 
     place.assert_log_is_disk(&[]);
     assert_eq!(place.kinds("d0000/f00.txt"), ["created", "modified"]);
     assert_eq!(place.kinds("d0001/f01.txt"), ["created", "deleted"]);
+    assert_eq!(place.kinds("new/file.txt"), ["created"]);
+    assert_eq!(place.kinds("moved/f00.txt"), ["renamed"]);
+    assert_eq!(place.kinds("d0003/f00.txt"), ["created"]);
     assert!(agent.terminate().success());
 }
 
