@@ -34,6 +34,7 @@ mod view;
 mod watch;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,6 +112,13 @@ pub enum AdapterError {
     /// A thread could not be started.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
+}
+
+/// The names of everything that an adapter counts.
+pub fn metric_names() -> BTreeSet<String> {
+    let metrics = Metrics::new();
+    let _ = Figures::new(&metrics);
+    metrics.names()
 }
 
 /// What the parts share. Cheap to clone.

@@ -22,6 +22,7 @@ mod problem;
 mod reply;
 mod routes;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -135,14 +136,14 @@ impl State {
     }
 }
 
-/// A route: where it is, and what answers there.
-type Route = (&'static str, MethodRouter<Api>);
+/// A stamping route: the operation's name, where it is, and what answers there.
+type Route = (&'static str, &'static str, MethodRouter<Api>);
 
 /// The routes, at the root and below [`PREFIX`].
 pub fn router(state: State) -> Router {
     let api = Arc::new(state);
     let mut stamping = Router::new();
-    for (at, answers) in stamping_routes() {
+    for (_, at, answers) in stamping_routes() {
         // Not nested: to strip a prefix costs every request a new address.
         stamping = stamping.route(at, answers.clone()).route(&format!("{PREFIX}{at}"), answers);
     }
@@ -164,23 +165,36 @@ pub fn router(state: State) -> Router {
 
 /// Every path that is served somewhere, for a contract to be held against.
 pub fn paths() -> Vec<String> {
-    let twice = |(at, _): &Route| [(*at).to_owned(), format!("{PREFIX}{at}")];
+    let twice = |(_, at, _): &Route| [(*at).to_owned(), format!("{PREFIX}{at}")];
     let mut paths: Vec<String> = stamping_routes().iter().flat_map(twice).collect();
     paths.extend(told_to_all().into_iter().map(|(at, _)| at));
     paths.extend(streams::paths());
     paths
 }
 
+/// The stamping operations by the names under which they are counted, each with its route.
+pub fn operations() -> [(&'static str, &'static str); 7] {
+    stamping_routes().map(|(name, at, _)| (name, at))
+}
+
+/// The names of everything that the API counts, agents' streams included.
+pub fn metric_names() -> BTreeSet<String> {
+    let metrics = Metrics::new();
+    let _ = Counts::new(&metrics);
+    let _ = streams::Figures::new(&metrics);
+    metrics.names()
+}
+
 /// What is served both at the root and below [`PREFIX`], to who brings the token.
 fn stamping_routes() -> [Route; 7] {
     [
-        ("/hash", post(hash::hash)),
-        ("/stamp", post(stamp::stamp)),
-        ("/stamp/{hash}", get(stamp::held)),
-        ("/validate", post(validate::validate)),
-        ("/batch", post(batch::batch)),
-        ("/validate-protocol", post(protocol::validate)),
-        ("/namespace/{namespace}", get(namespace::page)),
+        ("hash", "/hash", post(hash::hash)),
+        ("stamp", "/stamp", post(stamp::stamp)),
+        ("get_stamp", "/stamp/{hash}", get(stamp::held)),
+        ("validate", "/validate", post(validate::validate)),
+        ("batch", "/batch", post(batch::batch)),
+        ("validate_protocol", "/validate-protocol", post(protocol::validate)),
+        ("namespace", "/namespace/{namespace}", get(namespace::page)),
     ]
 }
 

@@ -10,6 +10,7 @@ mod events;
 mod figures;
 mod schema;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -71,6 +72,13 @@ pub enum BridgeError {
     /// The address of the database is not usable.
     #[error(transparent)]
     Postgres(#[from] AddressError),
+}
+
+/// The names of everything that a bridge counts.
+pub fn metric_names() -> BTreeSet<String> {
+    let metrics = Metrics::new();
+    figures::register(&metrics);
+    metrics.names().into_iter().chain(api::metric_names()).collect()
 }
 
 /// Starts every part of the bridge under `supervisor`, which is then to be run.

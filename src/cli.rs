@@ -8,6 +8,7 @@ mod ask;
 mod bridge;
 mod completions;
 mod config;
+mod contracts;
 mod dlq;
 pub mod exit;
 mod explain;
@@ -91,6 +92,9 @@ enum Command {
     /// Check, show or exemplify the config
     #[command(subcommand)]
     Config(config::Command),
+    /// Hold contracts against this program, or lay them out
+    #[command(subcommand)]
+    Contracts(contracts::Command),
     /// Print, install or remove the systemd user service
     #[command(subcommand)]
     Service(service::Command),
@@ -127,6 +131,7 @@ impl Cli {
             Command::Trust(args) => trust::run(&shell, &args),
             Command::Token(command) => token::run(&shell, &command),
             Command::Config(command) => config::run(&shell, &command),
+            Command::Contracts(command) => contracts::run(&shell, &command),
             Command::Service(command) => service::run(&shell, &command),
             Command::Completions(args) => completions::run(&args),
             Command::Version => version::run(&shell),

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::example::example;
+pub(crate) use self::keys::{suggestion, usual};
 use self::layer::{FlagValue, Settings};
 pub use self::load::{Environment, usual_place};
 pub use self::problem::{ConfigError, Origin, Problem};

@@ -26,6 +26,9 @@ pub use crate::store::outbox::Depth;
 pub use drain::Drain;
 use waiters::Waiters;
 
+/// How long after a failure the road is tried again, at first and at most.
+pub const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
 /// What a publisher needs.
 #[derive(Clone)]
 pub struct Config {
@@ -48,7 +51,7 @@ impl Config {
             database,
             kafka,
             clock: Clock::system(),
-            retry: (Duration::from_millis(500), Duration::from_secs(30)),
+            retry: RETRY,
             sweep: Duration::from_secs(2),
         }
     }

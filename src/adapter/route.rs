@@ -130,6 +130,11 @@ impl Topics {
         &self.environment
     }
 
+    /// The topic of a name, in the longer spelling.
+    pub fn of(&self, name: &str) -> String {
+        format!("{}.{}.{}.evt.{name}.v1", self.environment, self.tenant, self.context)
+    }
+
     /// What a topic carries; none for a topic that is not ours to read.
     pub fn slug(&self, topic: &str) -> Option<Slug> {
         let rest = topic.strip_prefix(&self.environment)?.strip_prefix('.')?;

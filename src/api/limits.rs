@@ -5,6 +5,9 @@ use super::order::{CONTENT_BYTES_MAX, PATH_CHARS_MAX, VERSION_CHARS_MAX};
 use super::routes::{batch, hash, namespace, streams};
 use crate::model::piece;
 
+/// The grades of a hash that took less than so many milliseconds; what is slower is a C.
+pub const GRADES: [(&str, f64); 2] = super::reply::GRADES;
+
 /// Every limit, by its name.
 pub fn limits() -> [(&'static str, u64); 14] {
     [

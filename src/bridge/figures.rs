@@ -18,11 +18,7 @@ pub(super) fn start(
     metrics: &Metrics,
     supervisor: &mut Supervisor,
 ) {
-    let size = metrics.gauge("connection_pool_size", "Sessions with the database for reading.");
-    let usage = metrics.gauge(
-        "connection_pool_usage",
-        "The share of the sessions for reading that may be open and are in use.",
-    );
+    let pool = Pool::new(metrics);
     let events = publisher.map(|publisher| (publisher, Events::new(metrics)));
     let stop = supervisor.token();
     supervisor.spawn("figures", async move {
@@ -32,15 +28,42 @@ pub(super) fn start(
                 () = stop.cancelled() => return Ok::<_, Infallible>(()),
                 _ = beat.tick() => {}
             }
-            let now = desk.usage();
-            let share = |part: usize| f64::from(u32::try_from(part).unwrap_or(u32::MAX));
-            size.set(share(now.size));
-            usage.set(share(now.used) / share(now.max.max(1)));
+            pool.set(&desk);
             if let Some((publisher, events)) = &events {
                 events.set(&publisher.status());
             }
         }
     });
+}
+
+/// Registers everything in a registry that nobody reads, for its names.
+pub(super) fn register(metrics: &Metrics) {
+    let _ = (Pool::new(metrics), Events::new(metrics));
+}
+
+/// The figures of the sessions for reading.
+struct Pool {
+    size: Gauge,
+    usage: Gauge,
+}
+
+impl Pool {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            size: metrics.gauge("connection_pool_size", "Sessions with the database for reading."),
+            usage: metrics.gauge(
+                "connection_pool_usage",
+                "The share of the sessions for reading that may be open and are in use.",
+            ),
+        }
+    }
+
+    fn set(&self, desk: &Desk) {
+        let now = desk.usage();
+        let share = |part: usize| f64::from(u32::try_from(part).unwrap_or(u32::MAX));
+        self.size.set(share(now.size));
+        self.usage.set(share(now.used) / share(now.max.max(1)));
+    }
 }
 
 /// The publisher's figures.

@@ -297,8 +297,16 @@ impl Section {
     }
 }
 
+/// The default of a key, as written in a variable.
+pub(crate) fn usual(section_name: &str, key_name: &str) -> Option<&'static str> {
+    match section(section_name)?.key(key_name)?.fallback {
+        Is(usual) => Some(usual),
+        Unset { .. } | Required { .. } => None,
+    }
+}
+
 /// What was probably meant by `name`, as `: did you mean …?`, or a list of what there is.
-pub(super) fn suggestion(name: &str, known: impl Iterator<Item = &'static str>) -> String {
+pub(crate) fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let mut known: Vec<_> = known.collect();
     let distance = |candidate: &&str| strsim::damerau_levenshtein(name, candidate);
     match known.iter().min_by_key(|candidate| distance(candidate)) {

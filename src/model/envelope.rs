@@ -74,7 +74,7 @@ fn of_withheld(withheld: &Withheld<'_>, since: Timestamp, place: &Place) -> Even
     let key = withheld.stream.to_string();
     let head = Head {
         leaf: &withheld.leaf,
-        kind: "STAMP_NOTED",
+        kind: NOTED,
         time: since,
         version: env!("CARGO_PKG_VERSION"),
         // Who stamped is in the body, which is not here.
@@ -88,11 +88,17 @@ fn of_withheld(withheld: &Withheld<'_>, since: Timestamp, place: &Place) -> Even
     head.event(&WithheldPayload { withheld })
 }
 
+/// Every type of event: of a content that is there, of one that went, of anything else.
+pub const EVENT_TYPES: [&str; 3] = [CREATED, RETIRED, NOTED];
+const CREATED: &str = "STAMP_CREATED";
+const RETIRED: &str = "STAMP_RETIRED";
+const NOTED: &str = "STAMP_NOTED";
+
 /// The type of the event that tells of a stamp.
 const fn event_type(kind: Kind) -> &'static str {
     match kind {
-        Kind::Created | Kind::Modified | Kind::Renamed | Kind::Api => "STAMP_CREATED",
-        Kind::Deleted => "STAMP_RETIRED",
+        Kind::Created | Kind::Modified | Kind::Renamed | Kind::Api => CREATED,
+        Kind::Deleted => RETIRED,
         Kind::Attributes
         | Kind::Unstable
         | Kind::Skipped
@@ -103,7 +109,7 @@ const fn event_type(kind: Kind) -> &'static str {
         | Kind::Heartbeat
         | Kind::Coverage
         | Kind::Vcs
-        | Kind::Rules => "STAMP_NOTED",
+        | Kind::Rules => NOTED,
     }
 }
 

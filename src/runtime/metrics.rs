@@ -5,7 +5,9 @@
 //! no name. A label set has a fixed length, so that a missing label is a compile error. Promises:
 //! counting takes no lock but that of a label set met for the first time.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use prometheus::{Gauge, Histogram, IntCounter as Counter, IntGauge};
 use prometheus::{
@@ -23,6 +25,8 @@ pub const SECONDS: &[f64] =
 #[derive(Clone, Default)]
 pub struct Metrics {
     registry: Registry,
+    /// Every name that was registered: what has no series yet is in no exposition.
+    names: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// Counters of one name, told apart by `N` labels.
@@ -104,8 +108,15 @@ impl Metrics {
         text
     }
 
+    /// Every name that was registered.
+    pub fn names(&self) -> BTreeSet<String> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn registered<C: prometheus::core::Collector + Clone + 'static>(&self, collector: C) -> C {
         self.registry.register(Box::new(collector.clone())).expect(ONCE);
+        let names = collector.desc().into_iter().map(|desc| desc.fq_name.clone());
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
         collector
     }
 }
@@ -162,5 +173,17 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_name_without_a_series_is_known_too() {
+        let metrics = Metrics::new();
+        let _ = metrics.counters("failures_total", "Jobs failed.", ["kind"]);
+        let _ = metrics.seconds("job_duration_seconds", "How long a job took.");
+        assert_eq!(
+            metrics.names().into_iter().collect::<Vec<_>>(),
+            ["failures_total", "job_duration_seconds"]
+        );
+        assert!(!metrics.exposition().contains("failures_total"));
     }
 }

@@ -59,7 +59,7 @@ pub const MIGRATIONS: [Migration; 6] = [
 ];
 
 /// The tables that the migrations make.
-const TABLES: [&str; 19] = [
+pub const TABLES: [&str; 19] = [
     adopt::TABLE,
     adopt::UNPLACED,
     "adapter_dead",

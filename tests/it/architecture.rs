@@ -89,6 +89,7 @@ const REACH: &[(&str, &[&str])] = &[
     ("reqwest", &["sink::bridge", "enrich"]),
     ("rusqlite", &["spool"]),
     ("sd_notify", &["runtime::notify"]),
+    ("serde_yaml_ng", &["cli::contracts"]),
     ("sha2", &["model"]),
     ("subtle", &["runtime::http"]),
     ("tokio_postgres", &["store"]),

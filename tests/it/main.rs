@@ -17,6 +17,7 @@ mod bridge;
 mod cli;
 mod config;
 mod conformance;
+mod contracts;
 mod control;
 mod fuzz;
 mod hash;

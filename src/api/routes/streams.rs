@@ -50,7 +50,8 @@ struct Inner {
     figures: Figures,
 }
 
-struct Figures {
+/// What is counted of the streams.
+pub(in crate::api) struct Figures {
     stamps: Counter,
     duplicates: Counter,
     refused: Counters<1>,
@@ -58,10 +59,9 @@ struct Figures {
     seconds: Histogram,
 }
 
-impl Streams {
-    /// Serves `ingest`; counts in `metrics`, once for each registry.
-    pub fn new(ingest: Ingest, clock: Clock, metrics: &Metrics) -> Self {
-        let figures = Figures {
+impl Figures {
+    pub(in crate::api) fn new(metrics: &Metrics) -> Self {
+        Self {
             stamps: metrics
                 .counter("stampd_ingest_stamps_total", "Stamps that agents brought and were new."),
             duplicates: metrics
@@ -77,7 +77,14 @@ impl Streams {
             ),
             seconds: metrics
                 .seconds("stampd_ingest_append_seconds", "How long the store took for a piece."),
-        };
+        }
+    }
+}
+
+impl Streams {
+    /// Serves `ingest`; counts in `metrics`, once for each registry.
+    pub fn new(ingest: Ingest, clock: Clock, metrics: &Metrics) -> Self {
+        let figures = Figures::new(metrics);
         let (auth, seats) = (Auth::new(ingest.clone()), Semaphore::new(SEATS));
         Self(Arc::new(Inner { ingest, auth, clock, seats, figures }))
     }
