@@ -14,6 +14,7 @@ use crate::model::class::Class;
 use crate::model::rung::{Height, Rung, Step};
 use crate::sink::Sink;
 use crate::sink::bridge::Bridge;
+use crate::sink::kafka;
 use crate::sink::postgres::Postgres;
 use crate::sync::probe;
 
@@ -59,7 +60,7 @@ struct Document {
 pub(super) fn run(shell: &Shell, args: &Args) -> anyhow::Result<Exit> {
     let role = if args.adapter { Role::Adapter } else { Role::Agent };
     let config = config::load(&Flags { role, ..shell.flags() }, &shell.environment)?;
-    let roads = block_on(climb(&config, args.road))??;
+    let roads = block_on(climb(&config, args))??;
     if roads.is_empty() {
         let name = args.road.map_or("[kafka], [postgres] or [bridge]", Road::section);
         let text = format!("check a road: write {name} into the config first");
@@ -89,11 +90,16 @@ impl Road {
     }
 }
 
-async fn climb(config: &Config, only: Option<Road>) -> anyhow::Result<Vec<Ladder>> {
-    let is_asked = |road| only.is_none_or(|only| only == road);
+async fn climb(config: &Config, args: &Args) -> anyhow::Result<Vec<Ladder>> {
+    let is_asked = |road| args.road.is_none_or(|only| only == road);
     let mut ladders = Vec::new();
-    if let Some(kafka) = config.kafka.as_ref().filter(|_| is_asked(Road::Kafka)) {
-        ladders.push(Ladder::new("kafka", road::climb(kafka).await));
+    if let Some(broker) = config.kafka.as_ref().filter(|_| is_asked(Road::Kafka)) {
+        let mut steps = road::climb(broker).await;
+        // The adapter reads; what it may not read, it says itself.
+        if !args.adapter && steps.iter().all(|step| step.found.is_ok()) {
+            steps.push(kafka::rights(broker).await);
+        }
+        ladders.push(Ladder::new("kafka", steps));
     }
     if let Some(postgres) = config.postgres.as_ref().filter(|_| is_asked(Road::Postgres)) {
         let sink = Postgres::new(postgres)?;

@@ -12,6 +12,7 @@ mod fault;
 mod inspect;
 mod producer;
 mod reports;
+mod rights;
 mod settings;
 mod versions;
 
@@ -19,8 +20,9 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use self::client::{Client, Outcome, Records};
+use self::client::{Client, Creation, Outcome, Records};
 pub use self::inspect::{Cluster, inspect};
+pub use self::rights::rights;
 pub use self::settings::road;
 use super::{Delivery, Endpoint, Identity, Sink, SinkError, Tls};
 use crate::model::batch::Batch;
@@ -185,7 +187,7 @@ impl Sink for Kafka {
             .map_err(|error| Rung::park(Height::Application, error))?;
         let mut answer = client.probe(&self.config.topic).await?;
         if answer.topic_is_missing {
-            client::create_topic(&settings, &self.config.topic).await?;
+            client::create_topic(&settings, &self.config.topic, Creation::ForGood).await?;
             answer = client.probe(&self.config.topic).await?;
         }
         if answer.topic_is_missing {

@@ -4,16 +4,21 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
+use crate::agent::Workplace;
 use crate::support::bed;
 use crate::support::broker::Broker;
+use crate::support::guarded::{Guarded, Right};
+use crate::support::kafka::Topic;
 use crate::support::postgres::Database;
 use crate::support::process::Home;
+use crate::support::wait::wait_until;
 
 /// Checks a road with this config: the exit code, the rungs that hold, and the one that does not with
 /// its text.
 fn check(config: &str, road: &str) -> (Option<i32>, Vec<String>, Option<(String, String)>) {
     let mut home = Home::new();
     home.set("LOGIN_PASSWORD", &bed("STAMPD_TEST_PASSWORD"));
+    home.set("ALICE", "alice");
     home.configure(config);
     let output = home.run(&["netcheck", road, "--format", "json"]);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -63,10 +68,12 @@ fn sasl(password: &str) -> String {
 fn every_rung_to_kafka_is_told_when_all_hold() {
     let (code, held, failed) = check(&kafka(&bed("STAMPD_TEST_KAFKA"), ""), "kafka");
     assert_eq!((code, failed), (Some(0), None));
-    assert_eq!(held, ["dns", "tcp", "version", "login", "identity", "listener"]);
+    let rungs = ["dns", "tcp", "version", "login", "identity", "listener", "application"];
+    assert_eq!(held, rungs);
     let (code, held, failed) = check(&sasl("LOGIN_PASSWORD"), "kafka");
     assert_eq!((code, failed), (Some(0), None));
-    assert_eq!(held, ["dns", "tcp", "tls", "version", "login", "identity", "listener"]);
+    let with_tls = [&rungs[..2], &["tls"], &rungs[2..]].concat();
+    assert_eq!(held, with_tls);
 }
 
 #[test]
@@ -101,6 +108,49 @@ fn a_server_that_says_nothing_is_told_from_one_that_is_not_there() {
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = mute.local_addr().unwrap().to_string();
     fails(&kafka(&address, ""), "kafka", "identity", &["does not say who it is"], 75);
+}
+
+/// One broker for all that rights decide: it takes seconds to start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_right_that_is_missing_is_named_and_the_sink_parks_until_it_is_given() {
+    let guarded = Guarded::start().await;
+    let topic = Topic::named("dev.stamps", 1, guarded.of_the_owner());
+    let road = |topic: &str| {
+        let login = "security = \"sasl_plaintext\"\nmechanism = \"PLAIN\"\nusername = \"alice\"\n\
+                     password = { env = \"ALICE\" }\n";
+        kafka(&guarded.0.address(), &format!("topic = {topic:?}\n{login}"))
+    };
+    let lacks =
+        |topic: &str, words: &[&str]| fails(&road(topic), "kafka", "application", words, 78);
+    let mut place = Workplace::new(&road(topic.name()));
+    place.home.set("ALICE", "alice");
+    let agent = place.home.start_ready();
+    let parked = |word: &str| {
+        wait_until(&format!("it is parked for {word}"), || {
+            let sink = place.status()["sinks"][0].clone();
+            let reason = sink["reason"].as_str().unwrap_or_default().to_owned();
+            sink["state"] == "parked" && reason.contains(word)
+        });
+    };
+
+    lacks(topic.name(), &["WRITE and DESCRIBE", topic.name()]);
+    parked("grant this user WRITE and DESCRIBE on the topic dev.stamps");
+    guarded.allow(Right::Describe, topic.name());
+    lacks(topic.name(), &["WRITE", topic.name()]);
+    lacks("dev.missing", &["WRITE and DESCRIBE", "dev.missing"]);
+    guarded.allow(Right::Describe, "dev.missing");
+    lacks("dev.missing", &["does not exist and cannot be created", "kafka-topics.sh"]);
+    guarded.allow(Right::Create, "dev.missing");
+    let (code, _, failed) = check(&road("dev.missing"), "kafka");
+    assert_eq!((code, failed), (Some(0), None));
+
+    guarded.allow(Right::Write, topic.name());
+    let (code, held, failed) = check(&road(topic.name()), "kafka");
+    assert_eq!((code, failed), (Some(0), None), "{held:?}");
+    place.home.must(&["sync", "--wait", "--timeout", "60s"]);
+    let stamps = place.log().len();
+    assert_eq!(topic.read_to_end().len(), stamps, "the questions left nothing on the topic");
+    assert!(agent.terminate().success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,7 @@ pub mod broker;
 pub mod client;
 pub mod cluster;
 pub mod files;
+pub mod guarded;
 pub mod kafka;
 pub mod postgres;
 pub mod process;

@@ -113,8 +113,20 @@ impl Client {
     }
 }
 
+/// Whether a topic is meant to be there afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Creation {
+    ForGood,
+    /// The cluster only says whether it would.
+    ForShow,
+}
+
 /// Creates the topic as the brokers' defaults have it.
-pub(super) async fn create_topic(settings: &ClientConfig, topic: &str) -> Result<(), Rung> {
+pub(super) async fn create_topic(
+    settings: &ClientConfig,
+    topic: &str,
+    creation: Creation,
+) -> Result<(), Rung> {
     let failed = |why: String| {
         let text = format!(
             "the topic {topic} does not exist and cannot be created ({why}): create it with \
@@ -125,10 +137,13 @@ pub(super) async fn create_topic(settings: &ClientConfig, topic: &str) -> Result
     let admin: AdminClient<Quiet> =
         settings.create_with_context(Quiet).map_err(|error| failed(error.to_string()))?;
     let new = NewTopic::new(topic, -1, TopicReplication::Fixed(-1));
-    let options = AdminOptions::new().operation_timeout(Some(PROBE_TIMEOUT));
+    let options = AdminOptions::new()
+        .operation_timeout(Some(PROBE_TIMEOUT))
+        .validate_only(creation == Creation::ForShow);
     let created = admin.create_topics([&new], &options).await;
     for outcome in created.map_err(|error| failed(error.to_string()))? {
         match outcome {
+            Ok(_) if creation == Creation::ForShow => {}
             Ok(_) => tracing::info!(topic, "created the topic"),
             Err((_, Code::TopicAlreadyExists)) => {}
             Err((_, code)) => return Err(failed(code.to_string())),

@@ -15,6 +15,8 @@ use super::wait::{wait_for_async, wait_until};
 /// The broker. Dropping it kills it.
 pub struct Broker {
     pub proxy: Proxy,
+    /// Where it listens for itself.
+    pub inner: SocketAddr,
     own: SocketAddr,
     /// The address that it tells its clients.
     told: SocketAddr,
@@ -25,18 +27,24 @@ pub struct Broker {
 impl Broker {
     /// Formats a storage and starts a broker on it.
     pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// Starts one with more settings, which win over ours.
+    pub async fn start_with(more: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("stampd-broker-").tempdir();
         let dir = dir.expect("a scratch directory");
-        let (own, controller) = (free_address(), free_address());
+        let (own, inner) = (free_address(), free_address());
         let proxy = Proxy::to(own, Road::Open).await;
-        fs::write(dir.path().join("server.properties"), properties(&dir, own, controller, &proxy))
+        let properties = properties(&dir, own, inner, &proxy) + more;
+        fs::write(dir.path().join("server.properties"), properties)
             .expect("the scratch directory takes files");
         let cluster = "c3RhbXBkLXRlc3QtYmVkMA";
         let args = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c"];
         let formatted = java(dir.path(), &args).status().expect("java starts");
         assert!(formatted.success(), "the storage is formatted");
         let told = proxy.address();
-        let mut broker = Self { proxy, own, told, process: None, dir };
+        let mut broker = Self { proxy, inner, own, told, process: None, dir };
         broker.restart();
         broker
     }
@@ -91,7 +99,7 @@ impl Drop for Broker {
     }
 }
 
-fn properties(dir: &TempDir, own: SocketAddr, controller: SocketAddr, proxy: &Proxy) -> String {
+fn properties(dir: &TempDir, own: SocketAddr, inner: SocketAddr, proxy: &Proxy) -> String {
     let (advertised, storage) = (proxy.address(), dir.path().join("storage"));
     format!(
         "process.roles=broker,controller\n\
@@ -99,8 +107,8 @@ fn properties(dir: &TempDir, own: SocketAddr, controller: SocketAddr, proxy: &Pr
          controller.quorum.voters=1@{controller}\n\
          controller.listener.names=CONTROLLER\n\
          inter.broker.listener.name=INTERNAL\n\
-         listeners=PLAINTEXT://{own},INTERNAL://{internal},CONTROLLER://{controller}\n\
-         advertised.listeners=PLAINTEXT://{advertised},INTERNAL://{internal}\n\
+         listeners=PLAINTEXT://{own},INTERNAL://{inner},CONTROLLER://{controller}\n\
+         advertised.listeners=PLAINTEXT://{advertised},INTERNAL://{inner}\n\
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          log.dirs={storage}\n\
          num.partitions=3\n\
@@ -108,7 +116,7 @@ fn properties(dir: &TempDir, own: SocketAddr, controller: SocketAddr, proxy: &Pr
          offsets.topic.replication.factor=1\n\
          group.initial.rebalance.delay.ms=0\n\
          auto.create.topics.enable=false\n",
-        internal = free_address(),
+        controller = free_address(),
         storage = storage.display(),
     )
 }
