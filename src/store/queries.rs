@@ -73,13 +73,18 @@ pub enum QueryError {
 pub async fn answer(session: &mut Session, query: &Query) -> Result<Answer, QueryError> {
     let select = Select::of(query)?;
     let rows = session.run(async |client| select.fetch(client).await).await;
-    let rows = rows.map_err(|error| match error.class() {
-        Class::RetrySmaller => QueryError::TooSlow,
+    collect(&rows.map_err(blame)?, query.limit)
+}
+
+/// Whether the question is at fault, or the road or the server.
+fn blame(error: StoreError) -> QueryError {
+    match error.class() {
+        // The server said so. Where we gave up waiting for it, the session must go.
+        Class::RetrySmaller if error.leaves_session_usable() => QueryError::TooSlow,
         // Such as a number that the column's type has no room for.
         Class::Reject => refused("filters", error.reason()),
-        Class::Retry | Class::Park | Class::Fork => QueryError::Store(error),
-    })?;
-    collect(&rows, query.limit)
+        Class::RetrySmaller | Class::Retry | Class::Park | Class::Fork => QueryError::Store(error),
+    }
 }
 
 fn refused(field: impl Into<String>, problem: impl Into<String>) -> QueryError {

@@ -170,3 +170,10 @@ proptest! {
         prop_assert_eq!(places, select.values.len());
     }
 }
+
+#[test]
+fn a_server_that_is_not_heard_from_is_no_fault_of_the_question() {
+    // It was said to take too long, and the session was used again with its answer still to come.
+    let blamed = blame(StoreError::Timeout(PATIENCE));
+    assert!(matches!(blamed, QueryError::Store(StoreError::Timeout(_))), "{blamed:?}");
+}
