@@ -59,82 +59,81 @@ impl Writer {
 
     /// Takes records and steps forward, all or nothing.
     pub(super) async fn take(&mut self, items: &[Item], steps: &[Advance]) -> Result<(), Failure> {
-        let mut intake = self.open().await?;
-        let began = Instant::now();
-        let taken = intake.take(&self.group, items, steps).await;
-        self.count("take", began, taken.is_ok());
-        match taken {
-            Ok(taken) => {
-                self.intake = Some(intake);
-                self.good();
-                self.tell(items, &taken);
-                Ok(())
-            }
-            Err(TakeError::Overtaken) => {
-                self.intake = Some(intake);
-                Err(Failure::Overtaken)
-            }
-            Err(TakeError::Store(error)) => Err(self.bad(error)),
-        }
+        let group = self.group.clone();
+        let take = async |intake: &mut Intake| intake.take(&group, items, steps).await;
+        let taken = self.with("take", take).await?;
+        self.tell(items, &taken);
+        Ok(())
     }
 
     /// Asks the database something else.
     pub(super) async fn ask<T>(
         &mut self,
         kind: &'static str,
-        question: impl AsyncFnOnce(&mut Session) -> Result<T, StoreError>,
+        question: impl AsyncFn(&mut Session) -> Result<T, StoreError>,
     ) -> Result<T, Failure> {
-        let mut intake = self.open().await?;
-        let began = Instant::now();
-        let answer = question(intake.session()).await;
-        self.count(kind, began, answer.is_ok());
-        match answer {
-            Ok(answer) => {
-                self.intake = Some(intake);
-                self.good();
-                Ok(answer)
-            }
-            Err(error) => Err(self.bad(error)),
-        }
+        self.with(kind, async |intake| Ok(question(intake.session()).await?)).await
     }
 
-    async fn open(&mut self) -> Result<Intake, Failure> {
-        self.parts.figures.pool_usage.set(1.0);
-        match self.intake.take() {
-            Some(intake) => Ok(intake),
-            None => match Intake::open(&self.parts.address).await {
-                Ok(intake) => {
-                    self.parts.figures.pool_size.set(1.0);
-                    Ok(intake)
+    /// Uses the session that is there. Where that turns out to have ended, a new one decides: so no
+    /// failure is made of a session that was only old, and an outage is what a new one cannot get by.
+    async fn with<T>(
+        &mut self,
+        kind: &'static str,
+        work: impl AsyncFn(&mut Intake) -> Result<T, TakeError>,
+    ) -> Result<T, Failure> {
+        if let Some(intake) = self.intake.take() {
+            match self.attempt(kind, intake, &work).await {
+                Err(TakeError::Store(error)) if error.is_cut() => {
+                    tracing::debug!(why = error.reason(), "the session ended: making a new one");
                 }
-                Err(error) => Err(self.bad(error)),
-            },
+                done => return self.judge(done),
+            }
         }
+        let done = match Intake::open(&self.parts.address).await {
+            Ok(intake) => self.attempt(kind, intake, &work).await,
+            Err(error) => Err(error.into()),
+        };
+        self.judge(done)
     }
 
-    fn count(&self, kind: &'static str, began: Instant, is_ok: bool) {
+    async fn attempt<T>(
+        &mut self,
+        kind: &'static str,
+        mut intake: Intake,
+        work: impl AsyncFn(&mut Intake) -> Result<T, TakeError>,
+    ) -> Result<T, TakeError> {
         let figures = &self.parts.figures;
+        figures.pool_size.set(1.0);
+        figures.pool_usage.set(1.0);
+        let began = Instant::now();
+        let done = work(&mut intake).await;
+        let is_usable = !matches!(done, Err(TakeError::Store(_)));
         figures.pool_usage.set(0.0);
+        figures.pool_size.set(f64::from(u8::from(is_usable)));
         figures.durations.of([kind]).observe(began.elapsed().as_secs_f64());
-        figures.operations.of([kind, if is_ok { "success" } else { "error" }]).inc();
+        figures.operations.of([kind, if done.is_ok() { "success" } else { "error" }]).inc();
+        self.intake = is_usable.then_some(intake);
+        done
     }
 
-    fn good(&self) {
-        if self.parts.view.database(Side::Good) {
-            tracing::info!("the database takes what is read");
+    /// Tells how the database is by what it did.
+    fn judge<T>(&self, done: Result<T, TakeError>) -> Result<T, Failure> {
+        match &done {
+            Err(TakeError::Store(error)) => {
+                self.parts.figures.errors.of([error.code()]).inc();
+                let why = error.reason();
+                if self.parts.view.database(Side::Bad(why.clone())) {
+                    tracing::warn!(why, "the database takes nothing: trying on");
+                }
+            }
+            Ok(_) | Err(TakeError::Overtaken) => {
+                if self.parts.view.database(Side::Good) {
+                    tracing::info!("the database takes what is read");
+                }
+            }
         }
-    }
-
-    fn bad(&self, error: StoreError) -> Failure {
-        let figures = &self.parts.figures;
-        figures.pool_size.set(0.0);
-        figures.pool_usage.set(0.0);
-        figures.errors.of([error.code()]).inc();
-        let why = error.reason();
-        if self.parts.view.database(Side::Bad(why.clone())) {
-            tracing::warn!(why, "the database takes nothing: trying on");
-        }
-        Failure::Store(error)
+        done.map_err(Failure::from)
     }
 
     fn tell(&self, items: &[Item], taken: &Taken) {

@@ -118,6 +118,11 @@ impl StoreError {
         }
     }
 
+    /// Whether the connection ended, as against a server that lets us wait.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_lost() && !matches!(self, Self::Timeout(_))
+    }
+
     /// Whether TLS failed, as opposed to what lies below and above.
     pub(crate) fn is_tls(&self) -> bool {
         match self {

@@ -98,7 +98,9 @@ impl Intake {
     /// Connects and prepares.
     pub async fn open(address: &Address) -> Result<Self, StoreError> {
         let mut session = Session::open(address).await?;
-        let statements = session.run(async |client| Statements::prepare(client).await).await?;
+        // Boxed, since eleven conversations at once are a large future.
+        let prepare = async |client: &mut Client| Box::pin(Statements::prepare(client)).await;
+        let statements = session.run(prepare).await?;
         Ok(Self { session, statements })
     }
 
@@ -142,19 +144,45 @@ impl Intake {
 }
 
 impl Statements {
+    /// Prepares all of them in one round trip: one for each would be most of what a short session does.
     async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
+        let (
+            advance,
+            append,
+            bridges,
+            contents,
+            dead,
+            executions,
+            gaps,
+            heartbeats,
+            orphans,
+            steps,
+            transitions,
+        ) = tokio::try_join!(
+            client.prepare(offsets::ADVANCE),
+            client.prepare(streams::APPEND),
+            client.prepare(bridges::WRITE),
+            client.prepare(contents::WRITE),
+            client.prepare(dead::INSERT),
+            client.prepare(executions::WRITE),
+            client.prepare(positions::GAPS),
+            client.prepare(heartbeats::WRITE),
+            client.prepare(steps::ORPHANS),
+            client.prepare(steps::WRITE),
+            client.prepare(transitions::WRITE),
+        )?;
         Ok(Self {
-            advance: client.prepare(offsets::ADVANCE).await?,
-            append: client.prepare(streams::APPEND).await?,
-            bridges: client.prepare(bridges::WRITE).await?,
-            contents: client.prepare(contents::WRITE).await?,
-            dead: client.prepare(dead::INSERT).await?,
-            executions: client.prepare(executions::WRITE).await?,
-            gaps: client.prepare(positions::GAPS).await?,
-            heartbeats: client.prepare(heartbeats::WRITE).await?,
-            orphans: client.prepare(steps::ORPHANS).await?,
-            steps: client.prepare(steps::WRITE).await?,
-            transitions: client.prepare(transitions::WRITE).await?,
+            advance,
+            append,
+            bridges,
+            contents,
+            dead,
+            executions,
+            gaps,
+            heartbeats,
+            orphans,
+            steps,
+            transitions,
         })
     }
 }

@@ -75,7 +75,7 @@ impl Pool {
         if let Some(session) = self.take_idle() {
             match self.ask(session, sql, parameters).await {
                 // It was dead already, and so are probably those beside it.
-                Err(error) if error.is_lost() && !matches!(error, StoreError::Timeout(_)) => {
+                Err(error) if error.is_cut() => {
                     self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 }
                 answer => return answer,
