@@ -4,7 +4,8 @@
 //!   operation of a record, or says why there is none; `breaker` says when the database may be
 //!   tried, `placement` where a partition is read from. All four are pure;
 //! - `consumer` is the thread that reads and writes in turn, `group` its client, `held` the
-//!   partitions in its hands, `batch` what it has read and not written, `writer` its session;
+//!   partitions in its hands, `queue` and `batch` what it has read of each `lane` and not written,
+//!   `writer` its session;
 //! - `answers` are to questions, `letters` puts dead letters onto their topics, `outlet` is the
 //!   producer of both;
 //! - `road` climbs the ladder to Kafka, for the one line that says why it cannot be reached;
@@ -23,9 +24,11 @@ mod figures;
 mod group;
 pub mod health;
 mod held;
+mod lane;
 pub mod letters;
 mod outlet;
 pub mod placement;
+mod queue;
 mod read;
 pub mod retry;
 pub mod road;

@@ -18,13 +18,14 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::Answers;
-use super::batch::{Batch, Place, steps};
+use super::batch::{Place, steps};
 use super::breaker::Breaker;
 use super::group::{JoinError, Listener, join, list};
 use super::held::Held;
+use super::lane::Lane;
 use super::placement::{Beginning, Placement, place};
+use super::queue::{Queue, Queues};
 use super::read::read;
-use super::route::Slug;
 use super::writer::{Failure, Writer};
 use super::{Config, Parts};
 use crate::model::class::Class;
@@ -54,8 +55,7 @@ pub(super) struct Consumer {
     arrived: BTreeSet<Place>,
     /// When these are looked at next.
     place_at: Option<Instant>,
-    events: Queue,
-    questions: Queue,
+    queues: Queues,
     writer: Writer,
     answers: Answers,
     breaker: Breaker,
@@ -63,42 +63,6 @@ pub(super) struct Consumer {
     failures: u32,
     /// Records of the next transaction, at most: less after a failure, more after each success.
     rows: usize,
-}
-
-/// Records that go together. Questions are answered before they count as read, and no partition
-/// has records of both kinds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lane {
-    Events,
-    Questions,
-}
-
-/// The records of a lane that were read and are not written.
-#[derive(Default)]
-struct Queue {
-    batch: Batch,
-    /// Whether its partitions are paused, until it goes on.
-    paused: bool,
-    /// Not before then.
-    rest_until: Option<Instant>,
-}
-
-impl Lane {
-    const BOTH: [Self; 2] = [Self::Events, Self::Questions];
-
-    const fn of(slug: Slug) -> Self {
-        match slug {
-            Slug::QueryRequested => Self::Questions,
-            Slug::WorkflowStarted
-            | Slug::WorkflowCompleted
-            | Slug::WorkflowFailed
-            | Slug::StepCompleted
-            | Slug::StampCreated
-            | Slug::StateTransition
-            | Slug::StateAggregationCompleted
-            | Slug::NodeHeartbeat => Self::Events,
-        }
-    }
 }
 
 /// Why the consumer ends.
@@ -132,8 +96,7 @@ impl Consumer {
             held: Held::default(),
             arrived: BTreeSet::new(),
             place_at: None,
-            events: Queue::default(),
-            questions: Queue::default(),
+            queues: Queues::default(),
             writer: Writer::new(&config, &parts),
             answers: Answers::new(&config, &parts)?,
             breaker: Breaker::new(config.reading.breaker),
@@ -183,13 +146,11 @@ impl Consumer {
                 Ok((place, offset, Some((slug, item)))) => {
                     self.parts.figures.consumed.of([&place.0]).inc();
                     self.held.took(&place, offset);
-                    self.queue(Lane::of(slug)).batch.push(item, now);
+                    self.queues.of_mut(Lane::of(slug)).batch.push(item, now);
                 }
                 Ok((_, _, None)) => {}
             }
-            let rows_max = self.config.reading.batch_rows_max;
-            let mut queues = [&self.events, &self.questions].into_iter();
-            if queues.any(|queue| queue.paused || queue.batch.is_full(rows_max)) {
+            if self.queues.is_one_in_the_way(self.config.reading.batch_rows_max) {
                 return Ok(());
             }
         }
@@ -200,35 +161,21 @@ impl Consumer {
     fn patience(&self, now: Instant) -> Duration {
         let due = |queue: &Queue| {
             if queue.paused {
-                return now + self.rest(queue, now);
+                return now + queue.rest(now).max(self.breaker.wait(now));
             }
             let since = queue.batch.since();
             since.map_or(now + IDLE, |since| since + self.config.reading.batch_wait)
         };
-        let due = due(&self.events).min(due(&self.questions));
-        due.saturating_duration_since(now).min(IDLE)
-    }
-
-    /// How long until a queue may go on.
-    fn rest(&self, queue: &Queue, now: Instant) -> Duration {
-        let until = queue.rest_until.map(|until| until.saturating_duration_since(now));
-        self.breaker.wait(now).max(until.unwrap_or_default())
+        let [first, second] = Lane::BOTH.map(|lane| due(self.queues.of(lane)));
+        first.min(second).saturating_duration_since(now).min(IDLE)
     }
 
     /// Whether nothing may be tried for a queue now.
     fn is_resting(&mut self, lane: Lane, now: Instant) -> bool {
-        let rest_until = self.queue(lane).rest_until;
-        let is_resting = rest_until.is_some_and(|until| now < until) || !self.breaker.admits(now);
+        let is_resting = self.queues.of(lane).is_resting(now) || !self.breaker.admits(now);
         // It may have become half open.
         self.parts.tell_breaker(self.breaker.state());
         is_resting
-    }
-
-    const fn queue(&mut self, lane: Lane) -> &mut Queue {
-        match lane {
-            Lane::Events => &mut self.events,
-            Lane::Questions => &mut self.questions,
-        }
     }
 
     /// What the client says went wrong.
@@ -252,8 +199,7 @@ impl Consumer {
             tracing::info!(partitions = changes.left.len(), "partitions went to others");
             self.held.remove(&changes.left);
             self.arrived.retain(|place| !changes.left.contains(place));
-            self.events.batch.drop_places(&changes.left);
-            self.questions.batch.drop_places(&changes.left);
+            self.queues.drop_places(&changes.left);
             // What they waited for is somebody else's now.
             for lane in Lane::BOTH {
                 self.resume_if_empty(lane);
@@ -325,8 +271,7 @@ impl Consumer {
 
     /// Lets go of everything that is read, to take it up again from where the database says.
     fn begin_anew(&mut self) {
-        self.events = Queue::default();
-        self.questions = Queue::default();
+        self.queues = Queues::default();
         let places = self.held.take_all();
         let list = list(places.iter().map(|place| (place, Offset::Invalid)));
         if let Err(error) = self.inner.incremental_unassign(&list) {
@@ -340,21 +285,15 @@ impl Consumer {
     /// Writes what is due of a batch, if the database may be tried.
     fn settle(&mut self, lane: Lane) {
         let now = Instant::now();
-        let rows_max = self.config.reading.batch_rows_max;
-        let wait = self.config.reading.batch_wait;
-        let batch = &self.queue(lane).batch;
-        let is_due = batch.since().is_some_and(|since| since + wait <= now);
-        if batch.is_empty() || !(is_due || batch.is_full(rows_max)) {
+        let reading = &self.config.reading;
+        let queue = self.queues.of(lane);
+        if !queue.is_due(reading.batch_rows_max, reading.batch_wait, now) {
             return;
         }
         if self.is_resting(lane, now) {
             return self.pause(lane);
         }
-        let batch = match lane {
-            Lane::Events => &self.events.batch,
-            Lane::Questions => &self.questions.batch,
-        };
-        let front = batch.front(self.rows);
+        let front = self.queues.of(lane).batch.front(self.rows);
         let steps = steps(front, |place| self.held.known(place));
         let taken = self.runtime.block_on(async {
             if lane == Lane::Questions {
@@ -375,7 +314,7 @@ impl Consumer {
         self.failures = 0;
         self.rows = (self.rows * 2).min(self.config.reading.batch_rows_max);
         self.held.advanced(steps);
-        self.queue(lane).batch.drop_front(rows);
+        self.queues.of_mut(lane).batch.drop_front(rows);
         self.resume(lane);
         let mut list = TopicPartitionList::new();
         for step in steps {
@@ -395,7 +334,7 @@ impl Consumer {
             // The topic of answers is no reason to leave events alone.
             Failure::Outlet(error) => {
                 tracing::warn!(why = chain(&error), "a question waits for its answer");
-                self.queue(lane).rest_until = Some(now + UNANSWERED);
+                self.queues.of_mut(lane).rest_until = Some(now + UNANSWERED);
                 return self.pause(lane);
             }
             Failure::Store(error) if is_passing(&error) => {
@@ -406,7 +345,7 @@ impl Consumer {
             }
             Failure::Store(_) => {
                 for lane in Lane::BOTH {
-                    self.queue(lane).rest_until = Some(now + PARKED);
+                    self.queues.of_mut(lane).rest_until = Some(now + PARKED);
                 }
             }
             Failure::Overtaken => {
@@ -420,7 +359,7 @@ impl Consumer {
     }
 
     fn pause(&mut self, lane: Lane) {
-        if std::mem::replace(&mut self.queue(lane).paused, true) {
+        if std::mem::replace(&mut self.queues.of_mut(lane).paused, true) {
             return;
         }
         if let Err(error) = self.inner.pause(&self.partitions(lane)) {
@@ -429,8 +368,8 @@ impl Consumer {
     }
 
     fn resume(&mut self, lane: Lane) {
-        self.queue(lane).rest_until = None;
-        if !std::mem::replace(&mut self.queue(lane).paused, false) {
+        self.queues.of_mut(lane).rest_until = None;
+        if !std::mem::replace(&mut self.queues.of_mut(lane).paused, false) {
             return;
         }
         if let Err(error) = self.inner.resume(&self.partitions(lane)) {
@@ -439,7 +378,7 @@ impl Consumer {
     }
 
     fn resume_if_empty(&mut self, lane: Lane) {
-        if self.queue(lane).batch.is_empty() {
+        if self.queues.of(lane).batch.is_empty() {
             self.resume(lane);
         }
     }
