@@ -2,7 +2,7 @@
 //!
 //! Holds no logic of its own beyond the wiring: one tracker thread per repo finds what changed, one
 //! writer thread makes it durable, one task per sink delivers it, the control socket answers, and so
-//! does the stamping API.
+//! do the stamping API and OnexTree.
 //! The order of a stop follows from who owns what: trackers stop first and drop their handles of
 //! the spool, requests end and drop theirs, sinks abandon their batch and drop theirs, and the writer ends with the last handle.
 
@@ -10,6 +10,7 @@ mod answers;
 pub mod api;
 mod coverage;
 mod greeting;
+mod onextree;
 mod tracker;
 mod upkeep;
 pub mod view;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use self::answers::Answers;
+use self::answers::{Answers, Listening};
 use self::tracker::{Command, Mailbox, Parts, Tracker};
 use self::view::View;
 use crate::control::{self, ControlError};
@@ -33,7 +34,7 @@ use crate::runtime::secret::SecretError;
 use crate::runtime::supervisor::{Supervisor, SupervisorError};
 use crate::sink::{bridge, kafka, postgres};
 use crate::spool::{self, RepoSpec, Spool, SpoolError};
-use crate::{store, sync, watch};
+use crate::{onextree as tree, store, sync, watch};
 
 /// Where the agent lives, and what it watches.
 #[derive(Clone, Debug)]
@@ -71,6 +72,8 @@ pub struct Stages {
     pub bridge: Option<bridge::Config>,
     /// The stamping API, if it is switched on.
     pub api: Option<api::Config>,
+    /// OnexTree, if it is switched on.
+    pub onextree: Option<tree::Config>,
     /// Whether the first stamps are shown on stderr, for a person who starts the agent by hand.
     pub greet: bool,
 }
@@ -113,11 +116,11 @@ pub enum AgentError {
     /// The threads that read files cannot be started.
     #[error(transparent)]
     Hash(#[from] HashError),
-    /// The stamping API cannot be listened for.
+    /// The stamping API or OnexTree cannot be listened for.
     #[error(transparent)]
     Listen(#[from] BindError),
-    /// The token of the stamping API cannot be had.
-    #[error("read the token of the stamping API ([api] token)")]
+    /// The token of the stamping API or of OnexTree cannot be had.
+    #[error("read the token that callers must bring ([api] token, [onextree] token)")]
     Token(#[from] SecretError),
 }
 
@@ -163,7 +166,11 @@ pub fn start(
     }
     let api = stages.api.as_ref().map(|api| api::start(api, &spool, clock, supervisor));
     let api = api.transpose()?;
-    let answers = Answers { started, repos, sinks, api, reader: spool.reader()?, spool };
+    let onextree = stages.onextree.as_ref();
+    let onextree = onextree.map(|config| onextree::start(config, &repos, &spool, supervisor));
+    let onextree = onextree.transpose()?;
+    let listening = Listening { api, onextree };
+    let answers = Answers { started, repos, sinks, listening, reader: spool.reader()?, spool };
     answers::start(answers, listener, supervisor);
     Ok(())
 }

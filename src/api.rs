@@ -37,10 +37,13 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 pub use self::backend::Backend;
+pub(crate) use self::call::{CORRELATION, Call, return_id};
+pub(crate) use self::fields::Fields;
+pub(crate) use self::json::parse;
 pub use self::problem::{Code, Problem, refuse};
+pub(crate) use self::reply::{Reply, elapsed_ms, json_response};
 pub use self::routes::streams;
 
-use self::call::CORRELATION;
 use self::counts::Counts;
 use self::routes::{batch, hash, health, metrics, namespace, protocol, root, stamp, validate};
 use crate::runtime::clock::Clock;
@@ -246,8 +249,6 @@ async fn attend(
     if let Some(code) = response.extensions().get::<Code>() {
         api.counts.failed(*code);
     }
-    if let Some(id) = id {
-        response.headers_mut().entry(CORRELATION).or_insert(id);
-    }
+    return_id(&mut response, id);
     response
 }

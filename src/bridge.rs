@@ -90,7 +90,7 @@ pub async fn start(
     clock: &Clock,
     supervisor: &mut Supervisor,
 ) -> Result<(), BridgeError> {
-    let listener = http::bind(&stages.http).await?;
+    let listener = http::bind(&stages.http, "[api] listen").await?;
     let address = listener.local_addr().expect("a listener that is bound has an address");
     warn_of_open_door(&stages, address);
     let token = stages.token.clone().map(Bearer::open).transpose()?;

@@ -35,7 +35,7 @@ use crate::runtime::secret::Secret;
 use crate::runtime::{http, telemetry};
 use crate::sink::{bridge, kafka};
 use crate::sync::reach;
-use crate::{agent, hash, settle, spool, store, sync, watch};
+use crate::{agent, hash, onextree, settle, spool, store, sync, watch};
 
 /// What flags say about the config.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +97,8 @@ pub struct Config {
     pub api: Option<http::Config>,
     /// The token that the API asks for, if it asks for one.
     pub api_token: Option<Secret>,
+    /// OnexTree, if it is switched on.
+    pub onextree: Option<onextree::Config>,
     /// How long a reply of the bridge waits for its event's delivery report.
     pub publish_wait: Duration,
     /// The road to a bridge, if there is one and it is switched on.
@@ -142,7 +144,9 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
     problems.extend(check_watch(&settings));
     problems.extend(road(&settings, "postgres").into_iter().flat_map(roads::check_postgres));
     problems.extend(road(&settings, "kafka").into_iter().flat_map(roads::check_kafka));
-    problems.extend(road(&settings, "api").into_iter().flat_map(api::check));
+    for listening in ["api", "onextree"] {
+        problems.extend(road(&settings, listening).into_iter().flat_map(api::check));
+    }
     problems.extend(road(&settings, "bridge").into_iter().flat_map(roads::check_bridge));
     problems.extend(adapter::check(&settings, flags.role));
     if !problems.is_empty() {
@@ -160,6 +164,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
         kafka: road(&settings, "kafka").map(roads::kafka),
         api: road(&settings, "api").map(api::listener),
         api_token: road(&settings, "api").and_then(api::token),
+        onextree: road(&settings, "onextree").map(api::onextree),
         publish_wait: settings.table("kafka").duration("publish_wait"),
         bridge: road(&settings, "bridge").map(roads::bridge),
         adapter: adapter::adapter(&settings),
@@ -360,6 +365,7 @@ impl Config {
                 .api
                 .clone()
                 .map(|http| agent::api::Config { http, token: self.api_token.clone() }),
+            onextree: self.onextree.clone(),
             greet,
         }
     }
@@ -437,6 +443,7 @@ mod tests {
         check(roads::kafka(kafka), kafka::Config::default());
         check(telemetry(&settings), telemetry::Config::default());
         check(api::listener(settings.table("api")), http::Config::default());
+        check(api::onextree(settings.table("onextree")), onextree::Config::default());
         check(adapter::reading(settings.table("adapter")), crate::adapter::Reading::default());
         let of_stage = spool::Config::default();
         let from_table = spool_keys(&settings, of_stage.state_dir.clone());

@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod hash;
 pub mod model;
+pub mod onextree;
 pub mod outbox;
 pub mod repo;
 pub mod runtime;

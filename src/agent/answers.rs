@@ -13,8 +13,8 @@ use super::tracker::Command;
 use super::view::View;
 use crate::control::{self, Call, Listener, Refusal, Reply, Request};
 use crate::model::status::{
-    AgentState, ApiStatus, ReachState, RepoState, RepoStatus, SCHEMA, SinkStatus, SpoolStatus,
-    Status,
+    AgentState, ApiStatus, OnexTreeStatus, ReachState, RepoState, RepoStatus, SCHEMA, SinkStatus,
+    SpoolStatus, Status,
 };
 use crate::runtime::supervisor::Supervisor;
 use crate::spool::{Reader, Spool, SpoolError};
@@ -28,10 +28,18 @@ pub(super) struct Answers {
     pub(super) started: Instant,
     pub(super) repos: Vec<Tracked>,
     pub(super) sinks: Vec<sync::Handle>,
-    /// Where the stamping API listens, if it does.
-    pub(super) api: Option<SocketAddr>,
+    pub(super) listening: Listening,
     pub(super) reader: Reader,
     pub(super) spool: Spool,
+}
+
+/// Where the agent listens for programs, if it does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Listening {
+    /// The stamping API.
+    pub(super) api: Option<SocketAddr>,
+    /// OnexTree.
+    pub(super) onextree: Option<SocketAddr>,
 }
 
 pub(super) fn start(answers: Answers, listener: Listener, supervisor: &mut Supervisor) {
@@ -152,7 +160,11 @@ impl Answers {
             repos,
             sinks,
             spool: SpoolStatus { stamps: totals.stamps, bytes: totals.bytes },
-            api: self.api.map(|address| self.api_status(address)).transpose()?,
+            api: self.listening.api.map(|address| self.api_status(address)).transpose()?,
+            onextree: self
+                .listening
+                .onextree
+                .map(|address| OnexTreeStatus { listen: address.to_string() }),
         })
     }
 

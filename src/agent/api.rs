@@ -33,7 +33,7 @@ pub(super) fn start(
     clock: &Clock,
     supervisor: &mut Supervisor,
 ) -> Result<SocketAddr, AgentError> {
-    let listener = Handle::current().block_on(http::bind(&config.http))?;
+    let listener = Handle::current().block_on(http::bind(&config.http, "[api] listen"))?;
     let address = listener.local_addr().expect("a listener that is bound has an address");
     let backend = Backend::Spool(spool.contents()?);
     let mut state = api::State::new(backend, &Metrics::new(), clock.clone());

@@ -9,6 +9,7 @@ use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
+use axum::response::Response;
 use http_body_util::BodyExt as _;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ use super::problem::{Code, Problem};
 use super::reply::{elapsed_ms, grade};
 
 /// The header of the caller's id.
-pub(super) const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
+pub(crate) const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
 
 /// Characters of a caller's id.
 pub(super) const CORRELATION_CHARS_MAX: usize = 255;
@@ -38,11 +39,11 @@ const SEAT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request's own.
 #[derive(Clone, Debug)]
-pub(super) struct Call {
+pub(crate) struct Call {
     /// The caller's id, where it gave one.
-    pub(super) correlation_id: Option<String>,
+    pub(crate) correlation_id: Option<String>,
     /// When it came.
-    pub(super) started: Instant,
+    pub(crate) started: Instant,
 }
 
 impl Call {
@@ -109,6 +110,13 @@ pub(super) fn correlation_id(id: String) -> Result<Option<String>, Problem> {
 /// A caller's id as a header, where it can be one.
 pub(super) fn correlation_header(id: Option<&str>) -> Option<HeaderValue> {
     id.filter(|id| id.is_ascii()).and_then(|id| HeaderValue::from_str(id).ok())
+}
+
+/// Echoes the header that a request came with, also on what is no good reply.
+pub(crate) fn return_id(response: &mut Response, id: Option<HeaderValue>) {
+    if let Some(id) = id {
+        response.headers_mut().entry(CORRELATION).or_insert(id);
+    }
 }
 
 /// A JSON object that was sent.

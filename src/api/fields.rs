@@ -10,7 +10,7 @@ use crate::model::namespace::Namespace;
 
 /// Members that are left.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Fields {
+pub(crate) struct Fields {
     members: Map<String, Value>,
     /// What stands before a field's name in a message: `options.`.
     within: &'static str,
@@ -18,7 +18,7 @@ pub(super) struct Fields {
 
 impl Fields {
     /// Takes an object.
-    pub(super) fn of(tree: Value) -> Result<Self, Problem> {
+    pub(crate) fn of(tree: Value) -> Result<Self, Problem> {
         match tree {
             Value::Object(members) => Ok(Self { members, within: "" }),
             _ => Err(Problem::new(Code::ValidationError, "the body must be a JSON object")),
@@ -34,7 +34,7 @@ impl Fields {
     }
 
     /// A text of any length.
-    pub(super) fn text(&mut self, key: &str) -> Result<Option<String>, Problem> {
+    pub(crate) fn text(&mut self, key: &str) -> Result<Option<String>, Problem> {
         match self.take(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -66,7 +66,7 @@ impl Fields {
     }
 
     /// An integer of 32 bits.
-    pub(super) fn integer(&mut self, key: &str) -> Result<Option<i32>, Problem> {
+    pub(crate) fn integer(&mut self, key: &str) -> Result<Option<i32>, Problem> {
         let Some(value) = self.take(key) else { return Ok(None) };
         let number = value.as_i64().and_then(|number| i32::try_from(number).ok());
         number.map(Some).ok_or_else(|| self.problem(key, "must be an integer of 32 bits"))
@@ -80,7 +80,7 @@ impl Fields {
     }
 
     /// Yes or no.
-    pub(super) fn switch(&mut self, key: &str) -> Result<Option<bool>, Problem> {
+    pub(crate) fn switch(&mut self, key: &str) -> Result<Option<bool>, Problem> {
         match self.take(key) {
             None => Ok(None),
             Some(Value::Bool(on)) => Ok(Some(on)),
@@ -89,7 +89,7 @@ impl Fields {
     }
 
     /// An object; an absent one is empty.
-    pub(super) fn object(&mut self, key: &str) -> Result<Map<String, Value>, Problem> {
+    pub(crate) fn object(&mut self, key: &str) -> Result<Map<String, Value>, Problem> {
         match self.take(key) {
             None => Ok(Map::new()),
             Some(Value::Object(members)) => Ok(members),

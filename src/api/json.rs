@@ -16,18 +16,18 @@ const VALUES_MAX: u32 = 1_000_000;
 /// Why a text is not taken as JSON.
 #[derive(Debug, thiserror::Error)]
 #[error("read the body as JSON: {0}")]
-pub(super) struct Malformed(#[from] serde_json::Error);
+pub(crate) struct Malformed(#[from] serde_json::Error);
 
 /// A document.
 #[derive(Debug)]
-pub(super) struct Parsed {
-    pub(super) tree: Value,
+pub(crate) struct Parsed {
+    pub(crate) tree: Value,
     /// Whether U+0000 is somewhere in it.
-    pub(super) has_nul: bool,
+    pub(crate) has_nul: bool,
 }
 
 /// Reads one document.
-pub(super) fn parse(text: &[u8]) -> Result<Parsed, Malformed> {
+pub(crate) fn parse(text: &[u8]) -> Result<Parsed, Malformed> {
     let (left, has_nul) = (Cell::new(VALUES_MAX), Cell::new(false));
     let mut reader = serde_json::Deserializer::from_slice(text);
     let tree = Tree { left: &left, has_nul: &has_nul }.deserialize(&mut reader)?;

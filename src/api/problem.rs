@@ -177,7 +177,7 @@ impl Problem {
     }
 
     /// What became of a body that was not read to its end.
-    pub(super) fn of_body(error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn of_body(error: &(dyn std::error::Error + 'static)) -> Self {
         match BodyError::of(error) {
             Some(cause @ BodyError::TooLong(_)) => {
                 Self::new(Code::ContentTooLarge, cause.to_string())

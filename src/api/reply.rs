@@ -15,7 +15,7 @@ use crate::runtime::time::Timestamp;
 
 /// A reply being made.
 #[derive(Clone, Debug)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     members: Members,
     metadata: Members,
     correlation_id: Option<String>,
@@ -43,7 +43,7 @@ impl Serialize for Members {
 
 impl Reply {
     /// All went well, and `data` came of it.
-    pub(super) fn new(message: &str, data: Value) -> Self {
+    pub(crate) fn new(message: &str, data: Value) -> Self {
         let members = vec![
             ("status", "success".into()),
             ("success", true.into()),
@@ -74,7 +74,7 @@ impl Reply {
     }
 
     /// To whom it goes.
-    pub(super) fn to(mut self, correlation_id: Option<String>) -> Self {
+    pub(crate) fn to(mut self, correlation_id: Option<String>) -> Self {
         self.metadata.set("correlation_id", correlation_id.clone().into());
         self.correlation_id = correlation_id;
         self
@@ -103,13 +103,13 @@ impl IntoResponse for Reply {
 }
 
 /// A body of text keys and trees as a response of its own.
-pub(super) fn json_response(body: &impl Serialize) -> Response {
+pub(crate) fn json_response(body: &impl Serialize) -> Response {
     let text = serde_json::to_vec(body).expect("text keys and trees can always be written");
     ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
 /// Milliseconds since `started`, to the microsecond.
-pub(super) fn elapsed_ms(started: Instant) -> f64 {
+pub(crate) fn elapsed_ms(started: Instant) -> f64 {
     (started.elapsed().as_secs_f64() * 1_000_000.0).round() / 1_000.0
 }
 

@@ -82,6 +82,9 @@ fn render(status: &Status, now: Timestamp, palette: Palette) -> String {
         let contents = count(api.contents);
         out.push_str(&["API    ", &api.listen, ", ", &contents, " contents stamped\n"].concat());
     }
+    if let Some(onextree) = &status.onextree {
+        out.push_str(&["ONEXTREE  ", &onextree.listen, "\n"].concat());
+    }
     for note in notes(status) {
         out.push_str(&["\n", &note, "\n"].concat());
     }
@@ -174,7 +177,7 @@ fn notes(status: &Status) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::status::{ApiStatus, Coverage, SCHEMA, SpoolStatus};
+    use crate::model::status::{ApiStatus, Coverage, OnexTreeStatus, SCHEMA, SpoolStatus};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_nanos(seconds * 1_000_000_000)
@@ -224,6 +227,7 @@ mod tests {
             ],
             spool: SpoolStatus { stamps: 40_010, bytes: 9 << 20 },
             api: Some(ApiStatus { listen: "127.0.0.1:8057".to_owned(), contents: 1_250 }),
+            onextree: Some(OnexTreeStatus { listen: "127.0.0.1:8058".to_owned() }),
         };
         assert_eq!(
             render(&status, at(1_000), Palette { coloured: false }),
@@ -236,6 +240,7 @@ postgres  online   -                0       -
 kafka     offline  -                1 204   22 min  certificate expired → stampd netcheck kafka
 SPOOL  40 010 stamps, 9.0 MiB
 API    127.0.0.1:8057, 1 250 contents stamped
+ONEXTREE  127.0.0.1:8058
 
 kafka: 2 dead letters → stampd dlq ls --sink kafka
 "

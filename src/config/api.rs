@@ -1,9 +1,10 @@
-//! `[api]`: where the stamping API listens, whom it answers, and when it may do without a token.
+//! `[api]` and `[onextree]`: where each listens, whom it answers, and when it may do without a token.
 
 use std::net::IpAddr;
 
 use super::problem::Problem;
 use super::table::Table;
+use crate::onextree;
 use crate::runtime::http::{self, Rate};
 use crate::runtime::loopback::{is_loopback, unbracketed};
 use crate::runtime::secret::Secret;
@@ -13,7 +14,16 @@ const RATE_BEYOND_LOOPBACK: u64 = 10_000;
 
 /// Maps `[api]` to its listener.
 pub(super) fn listener(table: &Table) -> http::Config {
-    let of_stage = http::Config::default();
+    listener_like(&http::Config::default(), table)
+}
+
+/// Maps `[onextree]`.
+pub(super) fn onextree(table: &Table) -> onextree::Config {
+    let of_stage = onextree::Config::default();
+    onextree::Config { http: listener_like(&of_stage.http, table), token: token(table) }
+}
+
+fn listener_like(of_stage: &http::Config, table: &Table) -> http::Config {
     let listen = table.text("listen").expect("keys.rs gives it a default");
     http::Config {
         listen: listen.to_owned(),
@@ -21,7 +31,7 @@ pub(super) fn listener(table: &Table) -> http::Config {
         origins: table.texts("origins"),
         connections_max: table.count("connections_max") as usize,
         rate: rate(table, listen),
-        ..of_stage
+        ..of_stage.clone()
     }
 }
 
@@ -39,11 +49,12 @@ pub(super) fn token(table: &Table) -> Option<Secret> {
     table.secret("token").filter(|_| asks_for_token(table)).cloned()
 }
 
-/// Checks `[api]`.
+/// Checks `[api]` or `[onextree]`.
 pub(super) fn check(table: &Table) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut add = |key: &str, text: &str| {
-        problems.push(Problem::new(&table.origin(key), format!("[api] {key}: {text}")));
+        let section = table.section.name;
+        problems.push(Problem::new(&table.origin(key), format!("[{section}] {key}: {text}")));
     };
     let listen = table.text("listen").unwrap_or_default();
     let open = !asks_for_token(table) && !table.switch("allow_insecure");
@@ -51,7 +62,7 @@ pub(super) fn check(table: &Table) -> Vec<Problem> {
         None => add("listen", "write host:port, such as \"127.0.0.1:8057\""),
         Some((host, _)) if open && !is_loopback(unbracketed(host)) => add(
             "listen",
-            "beyond loopback everybody could stamp: write auth = \"token\" and a token, or \
+            "beyond loopback everybody could call: write auth = \"token\" and a token, or \
              allow_insecure = true",
         ),
         Some(_) => {}

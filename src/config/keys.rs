@@ -6,7 +6,7 @@
 
 mod roads;
 
-use self::roads::{ADAPTER, API, BRIDGE, KAFKA, POSTGRES};
+use self::roads::{ADAPTER, API, BRIDGE, KAFKA, ONEXTREE, POSTGRES};
 use super::value::Kind;
 
 /// A section of the file.
@@ -124,6 +124,14 @@ pub(super) const SECTIONS: &[Section] = &[
               always has it.",
         form: Form::Road,
         keys: API,
+    },
+    Section {
+        name: "onextree",
+        roles: "run",
+        doc: "OnexTree: what the index says of the repos' files, for programs that look for files. \
+              The section's presence switches it on.",
+        form: Form::Road,
+        keys: ONEXTREE,
     },
     Section {
         name: "bridge",

@@ -105,6 +105,13 @@ pub enum State {
     Skipped(SkipReason),
 }
 
+impl State {
+    /// Whether something is there that is covered.
+    pub fn is_present(self) -> bool {
+        !matches!(self, Self::Deleted | Self::Skipped(SkipReason::Ignored))
+    }
+}
+
 /// What is known of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -122,7 +129,7 @@ pub struct Row {
 impl Row {
     /// Whether something is there that is covered.
     pub fn is_present(&self) -> bool {
-        !matches!(self.state, State::Deleted | State::Skipped(SkipReason::Ignored))
+        self.state.is_present()
     }
 
     /// The digest of the last known content of what is there.

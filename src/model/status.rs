@@ -28,6 +28,9 @@ pub struct Status {
     /// The stamping API, where it is switched on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<ApiStatus>,
+    /// OnexTree, where it is switched on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onextree: Option<OnexTreeStatus>,
 }
 
 /// The state of the agent.
@@ -145,6 +148,13 @@ pub struct ApiStatus {
     pub listen: String,
     /// Contents that were stamped through it, ever.
     pub contents: u64,
+}
+
+/// OnexTree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OnexTreeStatus {
+    /// The address it listens on.
+    pub listen: String,
 }
 
 /// The spool.

@@ -283,7 +283,7 @@ pub(super) fn state_number(state: State) -> i64 {
     }
 }
 
-fn state_of(number: i64) -> Option<State> {
+pub(super) fn state_of(number: i64) -> Option<State> {
     let state = match number {
         0 => State::Content,
         1 => State::Symlink,

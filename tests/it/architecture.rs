@@ -51,6 +51,11 @@ const FLOORS: &[(&str, Floor)] = &[
     ("outbox", Edge),
     ("enrich", Edge),
     ("api", Edge),
+    ("onextree", Edge),
+    ("onextree::catalog", Policy),
+    ("onextree::query", Policy),
+    ("onextree::relate", Policy),
+    ("onextree::words", Policy),
     ("control", Edge),
     ("settle", Policy),
     ("model", Policy),
@@ -68,16 +73,19 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("outbox", "sink"),
     ("api", "spool"),
     ("api", "store"),
+    ("onextree", "api"),
+    ("onextree", "spool"),
 ];
 
 /// Where a crate may be named. Crates that are not here may be named anywhere.
 const REACH: &[(&str, &[&str])] = &[
     ("anyhow", &["cli", "main"]),
-    ("axum", &["adapter::health", "api", "runtime::http"]),
+    ("axum", &["adapter::health", "api", "onextree", "runtime::http"]),
     ("blake3", &["hash", "model::digest"]),
     ("clap", &["cli", "main"]),
     ("clap_complete", &["cli"]),
     ("deadpool_postgres", &["store"]),
+    ("globset", &["onextree::query"]),
     ("hyper", &["runtime::http"]),
     ("hyper_util", &["runtime::http"]),
     ("ignore", &["watch::filter"]),

@@ -281,7 +281,7 @@ fn a_bridge_has_the_api_without_a_section_and_needs_no_home() {
     scene.set("SERVICE_HOST", "0.0.0.0");
     let error = scene.error();
     assert!(
-        error.contains("SERVICE_HOST: [api] listen: beyond loopback everybody could stamp"),
+        error.contains("SERVICE_HOST: [api] listen: beyond loopback everybody could call"),
         "{error}"
     );
     scene.set("STAMPD_API__ALLOW_INSECURE", "true");

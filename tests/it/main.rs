@@ -28,6 +28,7 @@ mod ingest;
 mod migrate;
 mod netcheck;
 mod onex_text;
+mod onextree;
 mod operations;
 mod outbox;
 mod pages;

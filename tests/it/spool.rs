@@ -587,3 +587,33 @@ fn what_lies_within_a_directory_is_listed_and_nothing_beside_it() {
     drop((reader, repo));
     running.stop();
 }
+
+#[test]
+fn a_listing_that_follows_the_log_is_a_listing_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(dir.path());
+    let repo = running.repo();
+    repo.append(vec![file("a", 1, 0), file("b", 2, 0), file("c", 3, 0)]).wait().unwrap();
+    let reader = running.spool.reader().unwrap();
+    let listing = || {
+        let mut listed = BTreeMap::new();
+        let take = |path: &[u8], listing| {
+            listed.insert(path.to_vec(), listing);
+        };
+        (reader.list(repo.id(), take).unwrap(), listed)
+    };
+    let (reached, mut kept) = listing();
+    assert_eq!(reader.list_since(repo.id(), reached, 0).unwrap(), Some((reached, Vec::new())));
+    let changes = vec![gone("a"), file("b", 2, 5), moved("c", "d", 3, 0), file("e", 5, 0)];
+    repo.append(changes).wait().unwrap();
+    repo.append(vec![gone("e")]).wait().unwrap();
+    let (now, changes) = reader.list_since(repo.id(), reached, 9).unwrap().unwrap();
+    for (path, listed) in changes {
+        kept.remove(path.as_bytes());
+        kept.extend(listed.map(|listed| (path.as_bytes().to_vec(), listed)));
+    }
+    assert_eq!((now, kept), listing());
+    assert_eq!(reader.list_since(repo.id(), reached, 4).unwrap(), None, "that is five stamps");
+    drop((reader, repo));
+    running.stop();
+}

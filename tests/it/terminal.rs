@@ -142,6 +142,7 @@ fn comparing(pending: u64) -> Status {
         sinks: Vec::new(),
         spool: SpoolStatus::default(),
         api: None,
+        onextree: None,
     }
 }
 

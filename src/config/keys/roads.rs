@@ -92,55 +92,64 @@ pub(super) const KAFKA: &[Key] = &[
     ),
 ];
 
-pub(super) const API: &[Key] = &[
-    ENABLED,
-    key("listen", Kind::Text, Is("127.0.0.1:8057"), "Where to listen: host:port."),
-    key(
-        "hosts",
-        Kind::Texts,
-        Unset { example: "bridge.example, bridge.example:8057" },
-        "Names that clients may call it by, beside those of loopback and the address it listens on: \
-         name for any port, name:port for one. A request for another name is refused, since any page \
-         in a browser could have sent it.",
-    ),
-    key(
-        "origins",
-        Kind::Texts,
-        Unset { example: "https://board.example" },
-        "Origins whose pages may call it, beside its own.",
-    ),
-    key(
-        "auth",
-        Kind::Choice(&["none", "token"]),
-        Is("none"),
-        "none lets everybody stamp who reaches it; token asks for `Authorization: Bearer`. none is \
-         refused where it listens beyond loopback.",
-    ),
-    key(
-        "token",
-        Kind::Secret,
-        Unset { example: "credential:api.token" },
-        "With auth = \"token\": credential, file or env.",
-    ),
-    key(
-        "allow_insecure",
-        Kind::Switch,
-        Is("false"),
-        "Listen beyond loopback with auth = \"none\", for old clients in containers.",
-    ),
-    key(
-        "rate",
-        Kind::Count(0, 1_000_000),
-        Unset { example: "10000" },
-        "Requests a second per peer; 0 is no limit. Without it: none on loopback, 10000 beyond.",
-    ),
-    key(
-        "connections_max",
-        Kind::Count(1, 65_536),
-        Is("1024"),
-        "Connections served at once; more wait until one ends.",
-    ),
-];
+pub(super) const API: &[Key] =
+    &serving("127.0.0.1:8057", "bridge.example, bridge.example:8057", "credential:api.token");
+
+pub(super) const ONEXTREE: &[Key] =
+    &serving("127.0.0.1:8058", "onextree, onextree:8058", "credential:onextree.token");
+
+/// The keys of what listens for callers.
+const fn serving(listen: &'static str, hosts: &'static str, token: &'static str) -> [Key; 9] {
+    [
+        ENABLED,
+        key("listen", Kind::Text, Is(listen), "Where to listen: host:port."),
+        key(
+            "hosts",
+            Kind::Texts,
+            Unset { example: hosts },
+            "Names that clients may call it by, beside those of loopback and the address it listens \
+             on: name for any port, name:port for one. A request for another name is refused, since \
+             any page in a browser could have sent it.",
+        ),
+        key(
+            "origins",
+            Kind::Texts,
+            Unset { example: "https://board.example" },
+            "Origins whose pages may call it, beside its own.",
+        ),
+        key(
+            "auth",
+            Kind::Choice(&["none", "token"]),
+            Is("none"),
+            "none answers everybody who reaches it; token asks for `Authorization: Bearer`. none is \
+             refused where it listens beyond loopback.",
+        ),
+        key(
+            "token",
+            Kind::Secret,
+            Unset { example: token },
+            "With auth = \"token\": credential, file or env.",
+        ),
+        key(
+            "allow_insecure",
+            Kind::Switch,
+            Is("false"),
+            "Listen beyond loopback with auth = \"none\", for old clients in containers.",
+        ),
+        key(
+            "rate",
+            Kind::Count(0, 1_000_000),
+            Unset { example: "10000" },
+            "Requests a second per peer; 0 is no limit. Without it: none on loopback, 10000 beyond.",
+        ),
+        key(
+            "connections_max",
+            Kind::Count(1, 65_536),
+            Is("1024"),
+            "Connections served at once; more wait until one ends.",
+        ),
+    ]
+}
 
 pub(super) const BRIDGE: &[Key] = &[
     ENABLED,

@@ -72,7 +72,7 @@ fn beyond_loopback_it_wants_a_token_or_to_be_told_and_then_warns() {
     let output = home.run(&["bridge"]);
     assert_eq!(output.status.code(), Some(78));
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("beyond loopback everybody could stamp"), "{text}");
+    assert!(text.contains("beyond loopback everybody could call"), "{text}");
 
     home.set("STAMPD_API__ALLOW_INSECURE", "true");
     let mut process = home.start_role(&["bridge"], "open");

@@ -1,0 +1,42 @@
+//! OnexTree on the agent: the routes over the index of the repos that it watches.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::{AgentError, Tracked};
+use crate::onextree::{self, Config, Repo, State};
+use crate::runtime::http::{self, Bearer};
+use crate::runtime::supervisor::Supervisor;
+use crate::spool::Spool;
+
+/// Starts OnexTree, and says where it listens.
+pub(super) fn start(
+    config: &Config,
+    repos: &[Tracked],
+    spool: &Spool,
+    supervisor: &mut Supervisor,
+) -> Result<SocketAddr, AgentError> {
+    let listener = Handle::current().block_on(http::bind(&config.http, "[onextree] listen"))?;
+    let address = listener.local_addr().expect("a listener that is bound has an address");
+    let mut state = State::new(repos.iter().map(told).collect(), spool.reader()?);
+    if let Some(token) = &config.token {
+        state = state.guarded(Bearer::open(token.clone())?);
+    }
+    let served =
+        http::serve(listener, onextree::router(state), config.http.clone(), supervisor.token());
+    supervisor.spawn("onextree", served);
+    tracing::info!(%address, "OnexTree listens");
+    Ok(address)
+}
+
+fn told(tracked: &Tracked) -> Repo {
+    let view = tracked.view.clone();
+    Repo {
+        name: tracked.config.name.clone(),
+        root: tracked.config.path.clone(),
+        id: tracked.repo,
+        seen: Arc::new(move || view.snapshot().state),
+    }
+}
