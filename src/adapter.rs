@@ -41,7 +41,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 pub use self::consumer::ConsumerError;
@@ -49,6 +48,7 @@ use self::figures::Figures;
 use self::view::View;
 use crate::runtime::clock::Clock;
 use crate::runtime::metrics::Metrics;
+use crate::runtime::port::{self, BindError};
 use crate::runtime::supervisor::{Supervisor, SupervisorError};
 use crate::runtime::{http, notify};
 use crate::sink::kafka;
@@ -106,9 +106,9 @@ pub enum AdapterError {
     /// The database's address is none.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// The address for health is taken.
-    #[error("listen on {0}: set another [adapter] listen, or stop what has the port")]
-    Listen(String, #[source] std::io::Error),
+    /// The address for health cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] BindError),
     /// The consumer cannot begin.
     #[error(transparent)]
     Consumer(#[from] ConsumerError),
@@ -159,10 +159,7 @@ pub async fn start(
         trouble: Arc::default(),
         letters: Arc::default(),
     };
-    let listen = || config.http.listen.clone();
-    let listener = TcpListener::bind(&config.http.listen)
-        .await
-        .map_err(|error| AdapterError::Listen(listen(), error))?;
+    let listener = port::bind(&config.http.listen, "[adapter] listen").await?;
     if let Ok(address) = listener.local_addr() {
         notify::status(&format!("health at {address}"));
     }

@@ -1,6 +1,7 @@
 //! The agent: wires watching, hashing, the spool and the sinks together.
 //!
-//! Holds no logic of its own beyond the wiring: one tracker thread per repo finds what changed, one
+//! Holds no logic of its own beyond the wiring: one tracker thread per repo finds what changed (which
+//! repos those are, `roster` knows), one
 //! writer thread makes it durable, one task per sink delivers it, the control socket answers, and so
 //! do the stamping API and OnexTree.
 //! The order of a stop follows from who owns what: trackers stop first and drop their handles of
@@ -11,30 +12,30 @@ pub mod api;
 mod coverage;
 mod greeting;
 mod onextree;
+mod pause;
+mod roster;
 mod tracker;
 mod upkeep;
 pub mod view;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use self::answers::{Answers, Listening};
-use self::tracker::{Command, Mailbox, Parts, Tracker};
-use self::view::View;
+pub use self::pause::PauseError;
+use self::roster::Common;
 use crate::control::{self, ControlError};
 use crate::hash::{self, HashError, Hasher};
-use crate::model::namespace::Namespace;
+use crate::model::repo_config::RepoConfig;
 use crate::repo::policy::User;
-use crate::repo::trust::Store;
 use crate::runtime::clock::Clock;
-use crate::runtime::http::BindError;
+use crate::runtime::port::BindError;
 use crate::runtime::secret::SecretError;
 use crate::runtime::supervisor::{Supervisor, SupervisorError};
 use crate::sink::{bridge, kafka, postgres};
-use crate::spool::{self, RepoSpec, Spool, SpoolError};
-use crate::{onextree as tree, store, sync, watch};
+use crate::spool::{self, Spool, SpoolError};
+use crate::watch::{self, filter};
+use crate::{onextree as tree, store, sync};
 
 /// Where the agent lives, and what it watches.
 #[derive(Clone, Debug)]
@@ -78,29 +79,15 @@ pub struct Stages {
     pub greet: bool,
 }
 
-/// One watched repo, as the user's config has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RepoConfig {
-    /// Its name in stamps, status and commands; unique.
-    pub name: String,
-    /// Its root, absolute.
-    pub path: PathBuf,
-    /// The tenant of its stamps.
-    pub namespace: Namespace,
-    /// The user's own exclusions, in gitignore syntax; nothing overrides them.
-    pub exclude: Vec<String>,
-    /// Patterns that un-ignore what the repo's rules ignore.
-    pub include: Vec<String>,
-    /// Instead of `[hash] max_file_size`, in bytes.
-    pub max_file_size: Option<u64>,
-}
-
 /// Why the agent cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// The spool cannot be opened, or another agent has it.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// What a pause left cannot be read.
+    #[error(transparent)]
+    Pause(#[from] PauseError),
     /// The control socket cannot be served.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -125,23 +112,30 @@ pub enum AgentError {
 }
 
 /// What the user's config says of one repo, and allows the repo's own config to say.
-pub fn user(repo: &RepoConfig, watch: &watch::Config, max_file_size: u64) -> User {
+pub fn user(
+    repo: &RepoConfig,
+    left_out: &[PathBuf],
+    watch: &watch::Config,
+    max_file_size: u64,
+) -> User {
+    let inside = left_out.iter().filter_map(|path| path.strip_prefix(&repo.path).ok());
+    let patterns = inside.filter_map(|path| filter::literal(path.to_str()?));
     User {
         name: repo.name.clone(),
         settle: watch.settle.clone(),
-        exclude: repo.exclude.clone(),
+        exclude: repo.exclude.iter().cloned().chain(patterns).collect(),
         include: repo.include.clone(),
         max_file_size: repo.max_file_size.unwrap_or(max_file_size),
     }
 }
 
-/// A repo as the rest of the agent knows it.
-#[derive(Clone)]
-struct Tracked {
-    config: RepoConfig,
-    repo: spool::RepoId,
-    mailbox: Mailbox,
-    view: View,
+impl Config {
+    /// What a repo leaves out: our own directories, and the roots of other repos inside it.
+    pub fn left_out(&self, repo: &RepoConfig) -> Vec<PathBuf> {
+        let inner = self.repos.iter().map(|other| &other.path);
+        let inner = inner.filter(|path| **path != repo.path && path.starts_with(&repo.path));
+        self.own_dirs.iter().chain(inner).cloned().collect()
+    }
 }
 
 /// Starts every part of the agent under `supervisor`, which is then to be run.
@@ -158,19 +152,28 @@ pub fn start(
     let (spool, writer) = spool::open(stages.spool.clone(), seed(), clock.clone())?;
     supervisor.spawn_thread("spool writer", || writer.run())?;
     let listener = control::Listener::bind(&stages.agent.runtime_dir)?;
-    let repos = start_trackers(stages, clock, &spool, supervisor)?;
+    let common = Common {
+        watch: stages.watch.clone(),
+        hasher: Hasher::new(stages.hash.clone())?,
+        hash: stages.hash.clone(),
+        agent: Config { repos: Vec::new(), ..stages.agent.clone() },
+        spool: spool.clone(),
+        clock: clock.clone(),
+    };
+    let (roster, orders) = roster::start(common, &stages.agent.repos, supervisor)?;
     let sinks = start_sinks(stages, clock, &spool, supervisor)?;
-    upkeep::start(&repos, &spool, clock, supervisor);
+    upkeep::start(&roster, &spool, clock, supervisor);
     if stages.greet {
-        greeting::start(&repos, &spool, supervisor)?;
+        greeting::start(&roster, &spool, supervisor)?;
     }
     let api = stages.api.as_ref().map(|api| api::start(api, &spool, clock, supervisor));
     let api = api.transpose()?;
     let onextree = stages.onextree.as_ref();
-    let onextree = onextree.map(|config| onextree::start(config, &repos, &spool, supervisor));
+    let onextree = onextree.map(|config| onextree::start(config, &roster, &spool, supervisor));
     let onextree = onextree.transpose()?;
     let listening = Listening { api, onextree };
-    let answers = Answers { started, repos, sinks, listening, reader: spool.reader()?, spool };
+    let reader = spool.reader()?;
+    let answers = Answers { started, roster, orders, sinks, listening, reader, spool };
     answers::start(answers, listener, supervisor);
     Ok(())
 }
@@ -193,66 +196,6 @@ fn raise_file_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
-}
-
-fn start_trackers(
-    stages: &Stages,
-    clock: &Clock,
-    spool: &Spool,
-    supervisor: &mut Supervisor,
-) -> Result<Vec<Tracked>, AgentError> {
-    let hasher = Hasher::new(stages.hash.clone())?;
-    let mut tracked = Vec::with_capacity(stages.agent.repos.len());
-    for repo_config in &stages.agent.repos {
-        let spec = RepoSpec {
-            name: repo_config.name.clone(),
-            root: repo_config.path.clone(),
-            namespace: repo_config.namespace.clone(),
-            labels: std::collections::BTreeMap::new(),
-            git: None,
-        };
-        let repo = spool.open_repo(spec)?;
-        let view = View::default();
-        let id = repo.id();
-        let (tracker, mailbox) = Tracker::new(Parts {
-            config: repo_config.clone(),
-            user: user(repo_config, &stages.watch, stages.hash.max_file_size),
-            watch: stages.watch.clone(),
-            reader: spool.reader()?,
-            repo,
-            hasher: hasher.clone(),
-            clock: clock.clone(),
-            view: view.clone(),
-            trust: Store::new(&stages.agent.state_dir),
-            left_out: left_out(&stages.agent, repo_config),
-            stop: Arc::new(AtomicBool::new(false)),
-            #[cfg(test)]
-            on_watch: None,
-        });
-        supervisor.spawn_thread(format!("repo {}", repo_config.name), || tracker.run())?;
-        tracked.push(Tracked { config: repo_config.clone(), repo: id, mailbox, view });
-    }
-    stop_trackers_with(supervisor, &tracked);
-    Ok(tracked)
-}
-
-/// Our own directories, and the roots of other repos inside this one.
-fn left_out(config: &Config, repo: &RepoConfig) -> Vec<PathBuf> {
-    let inner = config.repos.iter().map(|other| &other.path).filter(|path| **path != repo.path);
-    config.own_dirs.iter().chain(inner).cloned().collect()
-}
-
-/// Trackers are plain threads: this is how they hear of the stop.
-fn stop_trackers_with(supervisor: &mut Supervisor, tracked: &[Tracked]) {
-    let mailboxes: Vec<Mailbox> = tracked.iter().map(|repo| repo.mailbox.clone()).collect();
-    let token = supervisor.token();
-    supervisor.spawn("stop of trackers", async move {
-        token.cancelled().await;
-        for mailbox in mailboxes {
-            mailbox.send(Command::Stop);
-        }
-        Ok::<_, std::convert::Infallible>(())
-    });
 }
 
 fn start_sinks(

@@ -27,9 +27,10 @@ use crate::model::namespace::Namespace;
 use crate::model::stamp::Agent;
 use crate::outbox::{self, Publisher};
 use crate::runtime::clock::Clock;
-use crate::runtime::http::{self, Bearer, BindError};
+use crate::runtime::http::{self, Bearer};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::notify;
+use crate::runtime::port::{self, BindError};
 use crate::runtime::secret::{Secret, SecretError};
 use crate::runtime::supervisor::Supervisor;
 use crate::sink::kafka;
@@ -90,7 +91,7 @@ pub async fn start(
     clock: &Clock,
     supervisor: &mut Supervisor,
 ) -> Result<(), BridgeError> {
-    let listener = http::bind(&stages.http, "[api] listen").await?;
+    let listener = port::bind(&stages.http.listen, "[api] listen").await?;
     let address = listener.local_addr().expect("a listener that is bound has an address");
     warn_of_open_door(&stages, address);
     let token = stages.token.clone().map(Bearer::open).transpose()?;

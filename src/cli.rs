@@ -13,11 +13,14 @@ mod dlq;
 pub mod exit;
 mod explain;
 mod hash;
+mod init;
 mod log;
 pub mod migrate;
 mod netcheck;
+mod pause;
 mod place;
 mod progress;
+mod repos;
 mod rewrite;
 mod role;
 mod run;
@@ -61,6 +64,16 @@ enum Command {
     Migrate(migrate::Args),
     /// Say how the agent, its repos and its sinks are
     Status(status::Args),
+    /// Watch a directory too, from now on
+    Add(repos::AddArgs),
+    /// Watch a repo no longer; its stamps stay
+    Remove(repos::RemoveArgs),
+    /// List the repos of the config
+    List,
+    /// Look at no repo until the pause ends; what is stamped is still delivered
+    Pause(pause::Args),
+    /// End the pause and compare everything
+    Resume,
     /// Print the stamps of a path, newest first
     Log(log::LogArgs),
     /// Print every stamp of a content
@@ -86,6 +99,8 @@ enum Command {
     Netcheck(netcheck::Args),
     /// Accept what a repo's own .stampd.toml asks for
     Trust(trust::Args),
+    /// Write a commented .stampd.toml into a repository
+    Init(init::Args),
     /// Issue, list or revoke the tokens by which a bridge knows agents
     #[command(subcommand)]
     Token(token::Command),
@@ -117,6 +132,11 @@ impl Cli {
             Command::Adapter(args) => adapter::run(&shell, args),
             Command::Migrate(args) => migrate::dispatch(&shell, &args),
             Command::Status(args) => status::run(&shell, &args),
+            Command::Add(args) => repos::add(&shell, &args),
+            Command::Remove(args) => repos::remove(&shell, &args),
+            Command::List => repos::list(&shell),
+            Command::Pause(args) => pause::pause(&shell, &args),
+            Command::Resume => pause::resume(&shell),
             Command::Log(args) => log::log(&shell, &args),
             Command::Show(args) => log::show(&shell, &args),
             Command::Verify(args) => verify::run(&shell, &args),
@@ -129,6 +149,7 @@ impl Cli {
             Command::Dlq(command) => dlq::run(&shell, &command),
             Command::Netcheck(args) => netcheck::run(&shell, &args),
             Command::Trust(args) => trust::run(&shell, &args),
+            Command::Init(args) => init::run(&shell, &args),
             Command::Token(command) => token::run(&shell, &command),
             Command::Config(command) => config::run(&shell, &command),
             Command::Contracts(command) => contracts::run(&shell, &command),

@@ -7,6 +7,7 @@
 
 mod adapter;
 mod api;
+pub mod edit;
 mod example;
 mod keys;
 mod layer;
@@ -29,7 +30,7 @@ pub use self::load::{Environment, usual_place};
 pub use self::problem::{ConfigError, Origin, Problem};
 use self::table::Table;
 use self::value::Value;
-use crate::agent::RepoConfig;
+use crate::model::repo_config::RepoConfig;
 use crate::repo::policy::User;
 use crate::runtime::secret::Secret;
 use crate::runtime::{http, telemetry};
@@ -128,7 +129,27 @@ pub struct Shown {
 /// # Errors
 /// With everything that is wrong, not only the first.
 pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigError> {
-    let file = load::find(flags.config.as_deref(), environment)?;
+    of_file(load::find(flags.config.as_deref(), environment)?, flags, environment)
+}
+
+/// The config as it would be with this text in the file at `path`.
+///
+/// # Errors
+/// With everything that is wrong, as [`load`].
+pub fn load_text(
+    path: &Path,
+    text: String,
+    flags: &Flags,
+    environment: &Environment,
+) -> Result<Config, ConfigError> {
+    of_file(Some((path.to_owned(), text)), flags, environment)
+}
+
+fn of_file(
+    file: Option<(PathBuf, String)>,
+    flags: &Flags,
+    environment: &Environment,
+) -> Result<Config, ConfigError> {
     let mut settings = Settings::new(environment);
     if let Some((path, text)) = &file {
         settings.apply_file(path, text, environment);
@@ -208,7 +229,7 @@ fn apply_repos(settings: &mut Settings, flags: &Flags, environment: &Environment
 }
 
 /// `local.dev.<directory>`: for a repo that is only tried out.
-fn default_namespace(path: &Path) -> String {
+pub fn default_namespace(path: &Path) -> String {
     let directory: PathBuf = path.components().collect();
     let name = directory.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let legal = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '_' };
@@ -347,7 +368,7 @@ impl Config {
 
     /// What the user says of one repo, as the limits of what the repo says of itself.
     pub fn user(&self, repo: &RepoConfig) -> User {
-        agent::user(repo, &self.watch, self.hash.max_file_size)
+        agent::user(repo, &self.agent.left_out(repo), &self.watch, self.hash.max_file_size)
     }
 
     /// What the agent is built from.
@@ -429,7 +450,7 @@ mod tests {
             include: Vec::new(),
             max_file_size: None,
         };
-        let settle = agent::user(&repo, &watch(&settings), 1).settle;
+        let settle = agent::user(&repo, &[], &watch(&settings), 1).settle;
         assert_eq!((settle.paths_max, settle.dir_paths_max), (2048, 32));
     }
 

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 pub use self::client::{call, nudge};
 pub use self::server::{Listener, serve};
+use crate::model::repo_config::RepoConfig;
 use crate::model::status::Status;
 use crate::model::stream::StreamId;
 
@@ -56,6 +57,23 @@ pub enum Request {
     },
     /// Read the trust pins and the repos' own files anew.
     Reload,
+    /// Watch this repo too. Answered once it is being compared with the disk.
+    Add {
+        /// The repo, as it stands in the config now.
+        repo: RepoConfig,
+    },
+    /// Watch this repo no longer. Answered once what was found is durable; its stamps stay.
+    Remove {
+        /// Its name.
+        repo: String,
+    },
+    /// Look at no repo until the pause ends. What is stamped already is still delivered.
+    Pause {
+        /// How long, in milliseconds; until [`Request::Resume`] when absent.
+        for_ms: Option<u64>,
+    },
+    /// End the pause: everything is compared with the disk.
+    Resume,
 }
 
 /// A request on its way, and whether the client waits for what comes of it.

@@ -17,6 +17,7 @@ pub mod onex_text;
 pub mod operation;
 pub mod path;
 pub mod piece;
+pub mod repo_config;
 pub mod rung;
 pub mod stamp;
 pub mod status;

@@ -78,6 +78,9 @@ pub struct Repo {
     pub seen: Seen,
 }
 
+/// Looks which repos there are just now.
+pub type Repos = Arc<dyn Fn() -> Vec<Repo> + Send + Sync>;
+
 /// What the routes work with.
 pub struct State {
     live: Arc<Live>,
@@ -92,7 +95,7 @@ type Tree = Arc<State>;
 
 impl State {
     /// The routes' state over the index that `reader` reads.
-    pub fn new(repos: Vec<Repo>, reader: Reader) -> Self {
+    pub fn new(repos: Repos, reader: Reader) -> Self {
         let metrics = Metrics::new();
         let counts = Counts::new(&metrics);
         let live = Arc::new(Live::new(repos, reader, &counts));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::Tracked;
+use super::roster::{Order, Orders, Roster, Tracked};
 use super::tracker::Command;
 use super::view::View;
 use crate::control::{self, Call, Listener, Refusal, Reply, Request};
@@ -26,7 +26,8 @@ const CALLS_MAX: usize = 64;
 /// What answers are made from.
 pub(super) struct Answers {
     pub(super) started: Instant,
-    pub(super) repos: Vec<Tracked>,
+    pub(super) roster: Roster,
+    pub(super) orders: Orders,
     pub(super) sinks: Vec<sync::Handle>,
     pub(super) listening: Listening,
     pub(super) reader: Reader,
@@ -64,7 +65,14 @@ impl Answers {
                     Err(refusal) => drop(reply.send(refusal)),
                 },
                 Request::Forget { sink } => self.forget(&sink, reply, &mut waiting),
-                Request::Reload => drop(reply.send(self.tell_all(|| Command::Reload))),
+                Request::Reload => drop(reply.send(self.reload())),
+                Request::Add { repo } => self.orders.give(Order::Add(repo), reply),
+                Request::Remove { repo } => self.orders.give(Order::Remove(repo), reply),
+                Request::Pause { for_ms } => {
+                    let span = for_ms.map(Duration::from_millis);
+                    self.orders.give(Order::Pause(span), reply);
+                }
+                Request::Resume => self.orders.give(Order::Resume, reply),
             }
             // Finished answers are let go of; none of them fails.
             while waiting.try_join_next().is_some() {}
@@ -73,11 +81,8 @@ impl Answers {
     }
 
     fn scan(&self, repo: Option<String>, reply: oneshot::Sender<Reply>, waiting: &mut JoinSet<()>) {
-        let chosen: Vec<&Tracked> = self
-            .repos
-            .iter()
-            .filter(|tracked| repo.as_ref().is_none_or(|name| *name == tracked.config.name))
-            .collect();
+        let mut chosen = self.roster.tracked();
+        chosen.retain(|tracked| repo.as_ref().is_none_or(|name| *name == tracked.config.name));
         if chosen.is_empty() {
             let reason = match repo {
                 Some(name) => format!("there is no repo {name:?}; `stampd status` lists them"),
@@ -89,8 +94,7 @@ impl Answers {
         for tracked in chosen {
             let (done, outcome) = oneshot::channel();
             tracked.mailbox.send(Command::Scan(done));
-            let (name, view) = (tracked.config.name.clone(), tracked.view.clone());
-            scans.push(Scan { name, view, outcome });
+            scans.push(Scan { name: tracked.config.name, view: tracked.view, outcome });
         }
         answer(waiting, reply, all_ended(scans));
     }
@@ -135,8 +139,8 @@ impl Answers {
         })
     }
 
-    fn tell_all(&self, command: impl Fn() -> Command) -> Reply {
-        let told = self.repos.iter().all(|repo| repo.mailbox.send(command()));
+    fn reload(&self) -> Reply {
+        let told = self.roster.tracked().iter().all(|repo| repo.mailbox.send(Command::Reload));
         let busy = || Reply::Unfinished { reason: "the agent is busy; try again".to_owned() };
         if told { Reply::Done } else { busy() }
     }
@@ -165,6 +169,7 @@ impl Answers {
                 .listening
                 .onextree
                 .map(|address| OnexTreeStatus { listen: address.to_string() }),
+            paused: self.roster.paused(),
         })
     }
 
@@ -192,7 +197,7 @@ impl Answers {
                 coverage: shown.coverage,
             }
         };
-        Ok(self.repos.iter().map(status).collect())
+        Ok(self.roster.tracked().iter().map(status).collect())
     }
 }
 
@@ -206,11 +211,13 @@ struct Scan {
 impl Scan {
     /// Returns when every difference is durable, or why that cannot be.
     async fn ended(self) -> Result<(), String> {
-        // A tracker that ends or is too busy drops its end.
-        if self.outcome.await.is_err() {
-            return Err(format!("{}: the agent is stopping", self.name));
-        }
+        let outcome = self.outcome.await;
         let shown = self.view.snapshot();
+        // A tracker that pauses, ends or is too busy drops its end.
+        if outcome.is_err() {
+            let reason = shown.reason.unwrap_or_else(|| "it is watched no longer".to_owned());
+            return Err(format!("{}: {reason}", self.name));
+        }
         if shown.state == RepoState::Absent {
             let reason = shown.reason.unwrap_or_default();
             return Err(format!("{} is absent: {reason}", self.name));

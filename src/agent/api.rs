@@ -13,6 +13,7 @@ use crate::api::{self, Backend};
 use crate::runtime::clock::Clock;
 use crate::runtime::http::{self, Bearer};
 use crate::runtime::metrics::Metrics;
+use crate::runtime::port;
 use crate::runtime::secret::Secret;
 use crate::runtime::supervisor::Supervisor;
 use crate::spool::Spool;
@@ -33,7 +34,7 @@ pub(super) fn start(
     clock: &Clock,
     supervisor: &mut Supervisor,
 ) -> Result<SocketAddr, AgentError> {
-    let listener = Handle::current().block_on(http::bind(&config.http, "[api] listen"))?;
+    let listener = Handle::current().block_on(port::bind(&config.http.listen, "[api] listen"))?;
     let address = listener.local_addr().expect("a listener that is bound has an address");
     let backend = Backend::Spool(spool.contents()?);
     let mut state = api::State::new(backend, &Metrics::new(), clock.clone());

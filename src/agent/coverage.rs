@@ -19,6 +19,8 @@ const REPAIR_WAIT_LAST: Duration = Duration::from_mins(5);
 /// A reason for not seeing everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cause {
+    /// A person asked for it.
+    Paused,
     /// The root is not there, or is not what it was.
     Root,
     /// The kernel dropped events.

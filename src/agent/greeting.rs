@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::io::{self, Write as _};
 
-use super::Tracked;
+use super::roster::{Roster, Tracked};
 use super::upkeep::all_compared;
 use crate::model::batch::Entry;
 use crate::model::path::write_escaped;
@@ -32,16 +32,16 @@ Ctrl-C ends.
 ";
 
 pub(super) fn start(
-    repos: &[Tracked],
+    roster: &Roster,
     spool: &Spool,
     supervisor: &mut Supervisor,
 ) -> Result<(), SpoolError> {
-    let (repos, reader, token) = (repos.to_vec(), spool.reader()?, supervisor.token());
+    let (roster, reader, token) = (roster.clone(), spool.reader()?, supervisor.token());
     let mut commits = spool.commits();
     supervisor.spawn_short("greeting", async move {
         let greeting = async {
-            all_compared(repos.iter().map(|repo| repo.view.clone()).collect()).await;
-            let mut shown = Shown::greet(&repos, reader);
+            all_compared(roster.clone()).await;
+            let mut shown = Shown::greet(&roster.tracked(), reader);
             while shown.left > 0 && commits.changed().await.is_ok() {
                 shown.show_new();
             }

@@ -5,22 +5,27 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::{AgentError, Tracked};
+use super::AgentError;
+use super::roster::{Roster, Tracked};
 use crate::onextree::{self, Config, Repo, State};
 use crate::runtime::http::{self, Bearer};
+use crate::runtime::port;
 use crate::runtime::supervisor::Supervisor;
 use crate::spool::Spool;
 
 /// Starts OnexTree, and says where it listens.
 pub(super) fn start(
     config: &Config,
-    repos: &[Tracked],
+    roster: &Roster,
     spool: &Spool,
     supervisor: &mut Supervisor,
 ) -> Result<SocketAddr, AgentError> {
-    let listener = Handle::current().block_on(http::bind(&config.http, "[onextree] listen"))?;
+    let listener =
+        Handle::current().block_on(port::bind(&config.http.listen, "[onextree] listen"))?;
     let address = listener.local_addr().expect("a listener that is bound has an address");
-    let mut state = State::new(repos.iter().map(told).collect(), spool.reader()?);
+    let roster = roster.clone();
+    let repos = Arc::new(move || roster.tracked().iter().map(told).collect());
+    let mut state = State::new(repos, spool.reader()?);
     if let Some(token) = &config.token {
         state = state.guarded(Bearer::open(token.clone())?);
     }

@@ -10,6 +10,7 @@ mod hints;
 mod inbox;
 mod lane;
 mod moved;
+mod pause;
 mod retry;
 mod root;
 mod rules;
@@ -77,6 +78,8 @@ pub(super) struct Parts {
     /// What a test does to the watch before anything is armed.
     #[cfg(test)]
     pub(super) on_watch: Option<fn(&watch::Watch)>,
+    /// Whether nothing is looked at, from the beginning or until told otherwise.
+    pub(super) paused: bool,
     /// Set when the tracker ends: reads in progress give up at their next window.
     pub(super) stop: Arc<AtomicBool>,
 }
@@ -190,7 +193,7 @@ impl Tracker {
         let since = self.parts.repo.previous_commit();
         let detail = Detail { since, ..Detail::default() };
         self.append_life(Kind::Started, detail);
-        self.find_root();
+        if self.parts.paused { self.pause() } else { self.find_root() }
     }
 
     /// Nothing is left to do at once: makes everything durable, answers who waits, and sleeps until
@@ -213,6 +216,7 @@ impl Tracker {
     fn next_deadline(&self) -> Option<Instant> {
         let walk = match self.sight {
             Some(_) => self.walks.next_deadline(self.gaps.repair_due()),
+            None if self.parts.paused => None,
             // Without a root nothing is walked, whatever is due.
             None => Some(self.walks.root_check_due()),
         };
@@ -260,6 +264,10 @@ impl Tracker {
         self.parts.stop.store(true, Ordering::Relaxed);
         self.sight = None;
         self.append_life(Kind::Stopped, Detail::default());
-        self.await_durable()
+        let outcome = self.await_durable();
+        // Nobody waits for the first comparison of a repo that is tracked no longer.
+        self.compared = true;
+        self.show();
+        outcome
     }
 }

@@ -3,8 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use super::Tracked;
-use super::view::View;
+use super::roster::Roster;
 use crate::runtime::clock::Clock;
 use crate::runtime::notify;
 use crate::runtime::supervisor::Supervisor;
@@ -13,11 +12,11 @@ use crate::spool::{Spool, SpoolError};
 /// How often bodies that every sink has confirmed and retention lets go are purged.
 const PURGE_EVERY: Duration = Duration::from_hours(1);
 
-pub(super) fn start(repos: &[Tracked], spool: &Spool, clock: &Clock, supervisor: &mut Supervisor) {
-    let views = repos.iter().map(|repo| repo.view.clone()).collect();
+pub(super) fn start(roster: &Roster, spool: &Spool, clock: &Clock, supervisor: &mut Supervisor) {
+    let roster = roster.clone();
     let token = supervisor.token();
     supervisor.spawn_short("ready notice", async move {
-        let ready = notify::ready_when(all_compared(views));
+        let ready = notify::ready_when(all_compared(roster));
         token.run_until_cancelled(ready).await;
         Ok::<_, Infallible>(())
     });
@@ -30,9 +29,9 @@ pub(super) fn start(repos: &[Tracked], spool: &Spool, clock: &Clock, supervisor:
 }
 
 /// Returns when every repo has been compared with the disk once, or is not there to compare.
-pub(super) async fn all_compared(views: Vec<View>) {
-    for view in views {
-        view.compared().await;
+pub(super) async fn all_compared(roster: Roster) {
+    for repo in roster.tracked() {
+        repo.view.compared().await;
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::exit::{Exit, failed};
+use super::exit::Exit;
 use super::progress::while_asking;
-use super::shell::{Shell, block_on, heard};
+use super::shell::{Shell, block_on, heard, unexpected};
 use crate::control::{Reply, Request};
 use crate::model::status::Status;
 
@@ -64,11 +64,6 @@ fn conclude(shell: &Shell, reply: Reply, what: &str, done: &str) -> anyhow::Resu
             shell.note(done);
             Ok(Exit::Fine)
         }
-        Reply::Unfinished { reason } => {
-            Err(failed(Exit::Temporary, format!("{what} to the end: {reason}")))
-        }
-        Reply::Status(_) | Reply::Refused { .. } => {
-            Err(failed(Exit::Unexpected, format!("{what}: the agent answered something else")))
-        }
+        reply => Err(unexpected(&format!("{what} to the end"), reply)),
     }
 }

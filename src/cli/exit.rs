@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::{migrate, token};
 use crate::adapter::AdapterError;
-use crate::agent::AgentError;
+use crate::agent::{AgentError, PauseError};
 use crate::bridge::BridgeError;
 use crate::config::ConfigError;
 use crate::control::ControlError;
@@ -156,7 +156,10 @@ fn of_agent(error: &AgentError) -> Option<Exit> {
             Some(Exit::Config)
         }
         AgentError::Listen(_) => Some(Exit::Temporary),
-        AgentError::Supervisor(_) | AgentError::Hash(_) => None,
+        AgentError::Pause(PauseError::Damaged(..)) => Some(Exit::Config),
+        AgentError::Pause(PauseError::Io(..)) | AgentError::Supervisor(_) | AgentError::Hash(_) => {
+            None
+        }
     }
 }
 
@@ -170,7 +173,7 @@ fn of_bridge(error: &BridgeError) -> Exit {
 fn of_adapter(error: &AdapterError) -> Option<Exit> {
     match error {
         AdapterError::Address(_) | AdapterError::Consumer(_) => Some(Exit::Config),
-        AdapterError::Listen(..) => Some(Exit::Temporary),
+        AdapterError::Listen(_) => Some(Exit::Temporary),
         AdapterError::Supervisor(_) => None,
     }
 }

@@ -4,15 +4,14 @@
 //! machine that loses power. Mode, owner and group stay. What is no plain file with one name, or
 //! changed since it was read, is left as it is.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
-
-use uuid::Uuid;
 
 use super::exit::{Exit, failed};
 use super::place::escaped;
+use crate::runtime::whole::Fresh;
 
 /// As much as the stamping API takes.
 const TEXT_BYTES_MAX: u64 = 100 << 20;
@@ -78,8 +77,8 @@ impl Original {
         let original = open().map_err(unread)?;
         if !original.stat.is_file() || original.stat.nlink() > 1 {
             let text = format!(
-                "replace {shown}: it is no plain file with a single name; without --in-place, the \
-                 stamped text goes to standard output"
+                "replace {shown}: it is no plain file with a single name; `stampd stamp` without \
+                 --in-place prints instead"
             );
             return Err(failed(Exit::Usage, text));
         }
@@ -123,33 +122,6 @@ impl Original {
 /// What is another after any change.
 fn identity(stat: &Metadata) -> (u64, u64, u64, i64, i64) {
     (stat.dev(), stat.ino(), stat.size(), stat.ctime(), stat.ctime_nsec())
-}
-
-/// A new file beside another, gone again unless it is moved.
-struct Fresh {
-    path: PathBuf,
-    file: File,
-}
-
-impl Fresh {
-    fn create(beside: &Path) -> io::Result<Self> {
-        let path = beside.with_file_name(format!(".stampd-{}", Uuid::new_v4()));
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { path, file })
-    }
-
-    fn move_to(self, path: &Path) -> io::Result<()> {
-        fs::rename(&self.path, path)?;
-        let dir = path.parent().unwrap_or(Path::new("/"));
-        File::open(dir)?.sync_all()
-    }
-}
-
-impl Drop for Fresh {
-    fn drop(&mut self) {
-        // Once moved there is nothing here; when it cannot be removed, nobody can be helped.
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 #[cfg(test)]

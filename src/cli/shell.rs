@@ -194,6 +194,16 @@ pub(super) fn heard(reply: Reply) -> anyhow::Result<Reply> {
     }
 }
 
+/// The error that a reply is to whoever wanted another one.
+pub(super) fn unexpected(what: &str, reply: Reply) -> anyhow::Error {
+    match reply {
+        Reply::Unfinished { reason } => failed(Exit::Temporary, format!("{what}: {reason}")),
+        Reply::Status(_) | Reply::Done | Reply::Refused { .. } => {
+            failed(Exit::Unexpected, format!("{what}: the agent answered something else"))
+        }
+    }
+}
+
 /// Prints one JSON document on a line.
 pub(super) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_string(value).context("write JSON")?;

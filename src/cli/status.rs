@@ -3,12 +3,14 @@
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use super::exit::{Exit, failed};
-use super::shell::{Format, Shell, print, print_json};
+use super::exit::Exit;
+use super::shell::{Format, Shell, print, print_json, unexpected};
 use super::table::{Ink, Palette, age, bytes, count, local, safe, span, table, uptime};
 use crate::config::Config;
 use crate::control::{Reply, Request};
-use crate::model::status::{AgentState, ReachState, RepoState, RepoStatus, SinkStatus, Status};
+use crate::model::status::{
+    AgentState, Pause, ReachState, RepoState, RepoStatus, SinkStatus, Status,
+};
 use crate::runtime::clock::Clock;
 use crate::runtime::time::Timestamp;
 
@@ -39,13 +41,7 @@ pub(super) fn run(shell: &Shell, args: &Args) -> anyhow::Result<Exit> {
 fn show(shell: &Shell, config: &Config, before: &str) -> anyhow::Result<Exit> {
     let status = match shell.ask(config, &Request::Status, Some(PATIENCE))? {
         Reply::Status(status) => status,
-        Reply::Done | Reply::Refused { .. } => {
-            return Err(failed(
-                Exit::Unexpected,
-                "read the status: the agent answered something else",
-            ));
-        }
-        Reply::Unfinished { reason } => return Err(failed(Exit::Temporary, reason)),
+        reply => return Err(unexpected("read the status", reply)),
     };
     match shell.format {
         Format::Human => {
@@ -67,6 +63,9 @@ fn render(status: &Status, now: Timestamp, palette: Palette) -> String {
         uptime(status.uptime_s),
         state_word(status.state, palette)
     );
+    if let Some(pause) = &status.paused {
+        out.push_str(&["paused ", &pause_span(pause, now), " → stampd resume\n"].concat());
+    }
     let head = ["REPO", "FILES", "STAMPED", "LAST CHANGE", "COVERAGE"].map(str::to_owned).to_vec();
     let rows = status.repos.iter().map(|repo| repo_row(repo, now, palette));
     out.push_str(&table(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
@@ -89,6 +88,13 @@ fn render(status: &Status, now: Timestamp, palette: Palette) -> String {
         out.push_str(&["\n", &note, "\n"].concat());
     }
     out
+}
+
+/// Since when, and until when.
+pub(super) fn pause_span(pause: &Pause, now: Timestamp) -> String {
+    let since = format!("since {}", local(pause.since, now));
+    let until = pause.until.map(|until| format!(" until {}", local(until, now)));
+    since + &until.unwrap_or_default()
 }
 
 fn state_word(state: AgentState, palette: Palette) -> String {
@@ -228,6 +234,7 @@ mod tests {
             spool: SpoolStatus { stamps: 40_010, bytes: 9 << 20 },
             api: Some(ApiStatus { listen: "127.0.0.1:8057".to_owned(), contents: 1_250 }),
             onextree: Some(OnexTreeStatus { listen: "127.0.0.1:8058".to_owned() }),
+            paused: None,
         };
         assert_eq!(
             render(&status, at(1_000), Palette { coloured: false }),

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::problem::Problem;
 use super::table::Table;
-use crate::agent::RepoConfig;
 use crate::model::path::write_escaped;
+use crate::model::repo_config::RepoConfig;
 use crate::watch::filter;
 
 /// Maps a repo whose required keys are there.

@@ -31,6 +31,18 @@ pub struct Status {
     /// OnexTree, where it is switched on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub onextree: Option<OnexTreeStatus>,
+    /// The pause, while there is one: no repo is looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
+}
+
+/// A pause that a person asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// When it began.
+    pub since: Timestamp,
+    /// When it ends by itself, if it does.
+    pub until: Option<Timestamp>,
 }
 
 /// The state of the agent.

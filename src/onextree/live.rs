@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use tokio::sync::Semaphore;
 
-use super::Repo;
 use super::catalog::{Catalog, File};
 use super::counts::Counts;
+use super::{Repo, Repos};
 use crate::api::{Code, Problem};
 use crate::model::change::State;
 use crate::model::path::RepoPath;
@@ -26,17 +26,20 @@ const SEATS: usize = 4;
 
 /// The catalogs of all repos.
 pub(super) struct Live {
-    shelves: Vec<Shelf>,
+    repos: Repos,
+    /// As many as there were repos at the last question; written by whoever asks.
+    shelves: Mutex<Vec<Shelf>>,
     reader: Mutex<Reader>,
     seats: Semaphore,
     counts: Counts,
 }
 
-/// A repo with its catalog.
+/// A repo with its catalog; clones share the catalog.
+#[derive(Clone)]
 pub(super) struct Shelf {
     pub(super) repo: Repo,
     /// Written by whoever finds it behind; read by every question.
-    kept: RwLock<Kept>,
+    kept: Arc<RwLock<Kept>>,
 }
 
 #[derive(Default)]
@@ -58,10 +61,10 @@ impl std::ops::Deref for Held<'_> {
 }
 
 impl Live {
-    pub(super) fn new(repos: Vec<Repo>, reader: Reader, counts: &Counts) -> Self {
-        let shelf = |repo| Shelf { repo, kept: RwLock::default() };
+    pub(super) fn new(repos: Repos, reader: Reader, counts: &Counts) -> Self {
         Self {
-            shelves: repos.into_iter().map(shelf).collect(),
+            repos,
+            shelves: Mutex::default(),
             reader: Mutex::new(reader),
             seats: Semaphore::new(SEATS),
             counts: counts.clone(),
@@ -76,8 +79,9 @@ impl Live {
         let _seat = self.seats.acquire().await.expect("the seats are never closed");
         let live = Arc::clone(self);
         let asked = tokio::task::spawn_blocking(move || {
-            live.follow().map_err(|error| unreadable(&error))?;
-            answer(&live.shelves)
+            let shelves = live.arrange();
+            live.follow(&shelves).map_err(|error| unreadable(&error))?;
+            answer(&shelves)
         });
         match asked.await {
             Ok(answer) => answer,
@@ -86,9 +90,22 @@ impl Live {
         }
     }
 
-    fn follow(&self) -> Result<(), SpoolError> {
+    /// The repos that there are now, with the catalogs of those that were there before.
+    fn arrange(&self) -> Vec<Shelf> {
+        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let shelf = |repo: Repo| {
+            let before = shelves.iter().find(|shelf| shelf.repo.id == repo.id);
+            let kept = before.map(|shelf| Arc::clone(&shelf.kept)).unwrap_or_default();
+            Shelf { repo, kept }
+        };
+        let now: Vec<Shelf> = (self.repos)().into_iter().map(shelf).collect();
+        shelves.clone_from(&now);
+        now
+    }
+
+    fn follow(&self, shelves: &[Shelf]) -> Result<(), SpoolError> {
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        for shelf in &self.shelves {
+        for shelf in shelves {
             let reached = shelf.read().reached;
             let news = match reached {
                 Some(reached) => reader.list_since(shelf.repo.id, reached, STAMPS_MAX)?,

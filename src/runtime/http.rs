@@ -100,24 +100,6 @@ impl Default for Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
-/// Listens where the config says; `key` names what of it to change where that cannot be.
-pub async fn bind(config: &Config, key: &'static str) -> Result<TcpListener, BindError> {
-    TcpListener::bind(&config.listen).await.map_err(|source| BindError {
-        address: config.listen.clone(),
-        key,
-        source,
-    })
-}
-
-/// The address cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("listen on {address}: set another {key}, or stop what has the port")]
-pub struct BindError {
-    address: String,
-    key: &'static str,
-    source: io::Error,
-}
-
 /// Serves `router` on `listener` until `stop`, then lets running requests end.
 ///
 /// # Errors

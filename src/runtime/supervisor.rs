@@ -11,7 +11,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,11 +22,38 @@ use super::signal::Signals;
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Named tasks, and the token that asks them to stop.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Supervisor {
     tasks: JoinSet<Result<(), Failure>>,
     names: HashMap<Id, Name>,
     token: CancellationToken,
+    /// Unbounded, but holds at most one for each thread that was started.
+    newcomers: mpsc::UnboundedReceiver<Newcomer>,
+    nursery: Nursery,
+}
+
+/// A way to start threads under a supervisor that may run already; clones share it.
+#[derive(Clone, Debug)]
+pub struct Nursery(mpsc::UnboundedSender<Newcomer>);
+
+/// A thread that was started under a running supervisor.
+#[derive(Debug)]
+struct Newcomer {
+    name: Name,
+    outcome: oneshot::Receiver<std::thread::Result<Result<(), Failure>>>,
+}
+
+impl Default for Supervisor {
+    fn default() -> Self {
+        let (sender, newcomers) = mpsc::unbounded_channel();
+        Self {
+            tasks: JoinSet::new(),
+            names: HashMap::new(),
+            token: CancellationToken::new(),
+            newcomers,
+            nursery: Nursery(sender),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -101,35 +128,30 @@ impl Supervisor {
     }
 
     /// Starts a thread that is to run until the stop, for work that blocks.
-    pub fn spawn_thread<F, E>(
-        &mut self,
-        name: impl Into<String>,
-        work: F,
-    ) -> Result<(), SupervisorError>
+    pub fn spawn_thread<F, E>(&mut self, name: &str, work: F) -> Result<(), SupervisorError>
     where
         F: FnOnce() -> Result<(), E> + Send + 'static,
         E: Into<Failure> + 'static,
     {
-        let text = name.into();
-        let (done, outcome) = oneshot::channel();
-        // A thread of ours and not tokio's: a runtime waits for its blocking threads without end,
-        // and a stop that is past its grace must not.
-        std::thread::Builder::new()
-            .name(text.clone())
-            .spawn(move || {
-                let outcome = catch_unwind(AssertUnwindSafe(|| work().map_err(Into::into)));
-                // Nobody listens any more after a stop was cut short.
-                let _ = done.send(outcome);
-            })
-            .map_err(|source| SupervisorError::Thread(text.clone(), source))?;
-        self.start(Name { text, short: false }, async move {
+        let outcome = start_thread(name, work)?;
+        self.take_in(Newcomer { name: Name { text: name.to_owned(), short: false }, outcome });
+        Ok(())
+    }
+
+    /// A way to start threads once [`Supervisor::run`] has taken this supervisor.
+    pub fn nursery(&self) -> Nursery {
+        self.nursery.clone()
+    }
+
+    fn take_in(&mut self, newcomer: Newcomer) {
+        let Newcomer { name, outcome } = newcomer;
+        self.start(name, async move {
             match outcome.await.expect("the thread sends whatever happens in it") {
                 Ok(result) => result,
                 // Panics on in the task: that is where panics are told from errors.
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         });
-        Ok(())
     }
 
     fn start<F, E>(&mut self, name: Name, task: F)
@@ -160,13 +182,14 @@ impl Supervisor {
     async fn until_stop(&mut self, signals: &mut Signals) -> Result<(), SupervisorError> {
         let token = self.token.clone();
         loop {
-            // All three arms are cancel-safe: the set, the signals and the token keep what is not taken.
+            // Every arm is cancel-safe: set, signals, token and channel keep what is not taken.
             tokio::select! {
                 signal = signals.recv() => {
                     tracing::info!(signal, "stopping");
                     return Ok(());
                 }
                 () = token.cancelled() => return Ok(()),
+                Some(newcomer) = self.newcomers.recv() => self.take_in(newcomer),
                 Some(ended) = self.tasks.join_next_with_id() => self.judge(ended, false)?,
             }
         }
@@ -182,6 +205,9 @@ impl Supervisor {
         let mut outcome = Ok(());
         loop {
             tokio::select! {
+                // What was on its way when the stop began is waited for like the rest.
+                biased;
+                Some(newcomer) = self.newcomers.recv() => self.take_in(newcomer),
                 ended = self.tasks.join_next_with_id() => match ended {
                     None => break,
                     Some(ended) => outcome = outcome.and(self.judge(ended, true)),
@@ -226,6 +252,45 @@ impl Supervisor {
             tracing::error!(task = error.task(), "a task ended, stopping the rest");
         })
     }
+}
+
+impl Nursery {
+    /// Starts a thread that may well end before the stop, but must not fail.
+    pub fn spawn_thread<F, E>(&self, name: &str, work: F) -> Result<(), SupervisorError>
+    where
+        F: FnOnce() -> Result<(), E> + Send + 'static,
+        E: Into<Failure> + 'static,
+    {
+        let outcome = start_thread(name, work)?;
+        let name = Name { text: name.to_owned(), short: true };
+        // A supervisor that has ended takes nobody in, and the process ends with it.
+        let _ = self.0.send(Newcomer { name, outcome });
+        Ok(())
+    }
+}
+
+/// Starts a thread whose end, a panic too, comes out of the channel.
+///
+/// A thread of ours and not tokio's: a runtime waits for its blocking threads without end, and a stop
+/// that is past its grace must not.
+fn start_thread<F, E>(
+    name: &str,
+    work: F,
+) -> Result<oneshot::Receiver<std::thread::Result<Result<(), Failure>>>, SupervisorError>
+where
+    F: FnOnce() -> Result<(), E> + Send + 'static,
+    E: Into<Failure> + 'static,
+{
+    let (done, outcome) = oneshot::channel();
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| work().map_err(Into::into)));
+            // Nobody listens any more after a stop was cut short.
+            let _ = done.send(outcome);
+        })
+        .map_err(|source| SupervisorError::Thread(name.to_owned(), source))?;
+    Ok(outcome)
 }
 
 impl SupervisorError {
@@ -336,6 +401,24 @@ mod tests {
         supervisor.spawn_short("greeting", async { Err("mute") });
         spawn_obedient(&mut supervisor);
         assert_eq!(run(supervisor, &[]).await.unwrap_err(), "keep greeting running");
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_is_started_later_may_end_but_its_failure_stops_the_rest() {
+        let mut supervisor = Supervisor::new();
+        spawn_obedient(&mut supervisor);
+        let (nursery, token) = (supervisor.nursery(), supervisor.token());
+        let start = move || {
+            nursery.spawn_thread("quick", || Ok::<_, Infallible>(())).unwrap();
+            nursery.spawn_thread("torn", || Err("no space")).unwrap();
+            tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap()
+                .block_on(token.cancelled());
+            Ok::<_, Infallible>(())
+        };
+        supervisor.spawn_thread("starter", start).unwrap();
+        assert_eq!(run(supervisor, &[]).await.unwrap_err(), "keep torn running");
     }
 
     #[tokio::test]

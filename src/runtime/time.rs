@@ -35,6 +35,12 @@ impl Timestamp {
         Duration::from_nanos(if nanos < 0 { 0 } else { nanos.unsigned_abs() })
     }
 
+    /// The time after this one by `span`, saturating at the end of the range.
+    pub fn after(self, span: Duration) -> Self {
+        let nanos = i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
     /// RFC 3339 with nine digits and `Z`, of which every body holds two or three: written by hand,
     /// since a first scan writes hundreds of thousands.
     pub fn to_rfc3339(self) -> [u8; 30] {

@@ -241,6 +241,20 @@ pub fn is_nested<'a>(dir: &RepoPath, mut names: impl Iterator<Item = &'a [u8]>) 
     !dir.is_root() && names.any(|name| name == GIT_ENTRY)
 }
 
+/// The pattern that means the directory at this path below the root, and nothing else; none for the
+/// root itself.
+pub fn literal(directory: &str) -> Option<String> {
+    let mut pattern = String::from("/");
+    for letter in directory.chars() {
+        // Blanks too, since they count at the end only when escaped.
+        if matches!(letter, '\\' | '*' | '?' | '[' | ']' | ' ') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    (!directory.is_empty()).then(|| pattern + "/")
+}
+
 /// Says whether a pattern of `exclude` or `include` can be understood.
 ///
 /// # Errors

@@ -6,7 +6,9 @@ mod bridged;
 mod delivery;
 mod history;
 mod lifecycle;
+mod pause;
 mod refusals;
+mod repos;
 mod several;
 mod storms;
 

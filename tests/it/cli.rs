@@ -304,6 +304,7 @@ fn status(state: AgentState) -> Status {
         spool: SpoolStatus { stamps: 9, bytes: 4_096 },
         api: None,
         onextree: None,
+        paused: None,
     }
 }
 
@@ -534,6 +535,48 @@ fn install_writes_the_unit_and_starts_it_and_uninstall_takes_it_away() {
     let (code, said, _) = service(&["service", "install", "--user"]);
     assert_eq!(code, Some(1));
     assert!(said.contains("run systemctl --user daemon-reload: no bus"), "{said}");
+}
+
+#[test]
+fn init_writes_a_commented_file_at_the_root_and_never_over_another() {
+    let scene = Scene::new();
+    let sub = scene.root.join("src/deep");
+    std::fs::create_dir_all(&sub).unwrap();
+    let file = scene.root.join(".stampd.toml");
+    assert!(scene.ends(0, &["init", "src/deep"]).1.contains(file.to_str().unwrap()));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("#exclude = "), "{text}");
+    std::fs::write(&file, "mine").unwrap();
+    assert!(scene.ends(2, &["init"]).1.contains("left as it is"));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+    let git = scene.home.path().join("else");
+    std::fs::create_dir_all(git.join(".git")).unwrap();
+    std::fs::create_dir_all(git.join("a/b")).unwrap();
+    scene.prints(&["init", git.join("a/b").to_str().unwrap()]);
+    assert!(git.join(".stampd.toml").exists());
+    scene.ends(7, &["init", "none"]);
+    std::fs::write(scene.root.join("f"), "").unwrap();
+    scene.ends(2, &["init", "f"]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_who_has_it_by_every_role() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let scene = Scene::new();
+    let roads = "[kafka]\nbrokers = [\"127.0.0.1:1\"]\n[postgres]\n\
+                 url = \"postgres://stampd@127.0.0.1:1/stamps?sslmode=disable\"\n";
+    scene.home.configure(&format!(
+        "[[repo]]\npath = \"{}\"\nnamespace = \"a.b.c\"\n[api]\nlisten = \"{address}\"\n\
+         [adapter]\nlisten = \"{address}\"\n{roads}",
+        scene.root.display()
+    ));
+    let holder = format!("(pid {}) has the port", std::process::id());
+    for (role, section) in [("run", "[api]"), ("bridge", "[api]"), ("adapter", "[adapter]")] {
+        let (_, said) = scene.ends(75, &[role]);
+        assert!(said.contains(&address) && said.contains(&holder), "{role}: {said}");
+        assert!(said.contains(&format!("set another {section} listen")), "{role}: {said}");
+    }
 }
 
 /// The line formats are held by the unit tests, the digests by those of the model.

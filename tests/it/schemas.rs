@@ -57,6 +57,7 @@ fn what_the_tools_of_an_agent_print_is_as_their_schemas_say() {
         (&["version"][..], "version"),
         (&["config", "show"], "config"),
         (&["status"], "status"),
+        (&["list"], "list"),
         (&["log", "--all"], "log"),
         (&["show", &digest], "log"),
         (&["explain", &path], "explain"),

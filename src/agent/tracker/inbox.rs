@@ -16,6 +16,10 @@ pub(in crate::agent) enum Command {
     Scan(Waiter),
     /// Read the repo's own config and its trust again.
     Reload,
+    /// Look at nothing.
+    Pause,
+    /// Look again, at everything.
+    Resume,
     /// Stop.
     Stop,
 }

@@ -77,6 +77,9 @@ impl Tracker {
 
     /// While there is no root: looks for it when it is time to.
     pub(super) fn look_for_root(&mut self) {
+        if self.parts.paused {
+            return;
+        }
         let hinted = self.lost.as_ref().is_some_and(|watch| watch.take().root.is_some());
         if hinted || self.walks.root_check_due() <= Instant::now() {
             self.find_root();
@@ -182,7 +185,7 @@ impl Tracker {
     /// Shows where this repo stands.
     pub(super) fn show(&self) {
         let (state, reason) = self.gaps.state();
-        let compared = self.compared || state == RepoState::Absent;
+        let compared = self.compared || self.parts.paused || state == RepoState::Absent;
         let state = if compared { state } else { RepoState::Starting };
         let counts = self.sight.as_ref().map(|sight| sight.watch.counts()).unwrap_or_default();
         let pending = self.settle.len() + self.queue.len() + self.lane.len() + self.retries.len();

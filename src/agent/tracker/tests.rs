@@ -146,7 +146,7 @@ impl Bench {
         let watch = watch::Config { settle, ..Default::default() };
         let view = View::default();
         let (tracker, mailbox) = Tracker::new(Parts {
-            user: agent::user(&config, &watch, 1 << 30),
+            user: agent::user(&config, &[], &watch, 1 << 30),
             config,
             watch,
             repo,
@@ -157,6 +157,7 @@ impl Bench {
             trust: Store::new(&state_dir),
             left_out: Vec::new(),
             on_watch,
+            paused: false,
             stop: Arc::new(AtomicBool::new(false)),
         });
         let tracker = std::thread::spawn(|| tracker.run().unwrap());

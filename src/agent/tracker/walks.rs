@@ -205,7 +205,7 @@ impl Tracker {
     pub(super) fn scan_for(&mut self, waiter: Waiter) {
         if self.sight.is_some() {
             self.walks.compare_all(vec![waiter]);
-        } else {
+        } else if !self.parts.paused {
             self.waiting.push(waiter);
         }
     }

@@ -30,6 +30,8 @@ impl Tracker {
             match command {
                 Command::Scan(waiter) => self.scan_for(waiter),
                 Command::Reload => self.reread_repo()?,
+                Command::Pause => self.pause(),
+                Command::Resume => self.resume(),
                 Command::Stop => self.stopping = true,
             }
         }

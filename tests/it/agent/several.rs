@@ -57,6 +57,8 @@ fn a_repo_inside_another_is_left_out_of_it_and_an_absent_one_keeps_nobody_waitin
     let of = |repo: &str, path: &str| vec![(repo.to_owned(), path.to_owned())];
     assert_eq!(stamped(&home, "outer/a"), of("outer", "a"), "durable when it says ready");
     assert_eq!(stamped(&home, "outer/inner/b"), of("inner", "b"), "and by one repo only");
+    let outer = bodies(&home.must(&["log", "--all", "--repo", "outer", "--format", "jsonl"]));
+    assert!(outer.iter().all(|body| body["path"] != "inner/b"), "not by the outer one: {outer:?}");
     write(&path("away"), "c", "3");
     wait_until("the third is taken up", || stamped(&home, "away/c") == of("away", "c"));
     assert!(agent.terminate().success());
