@@ -11,6 +11,7 @@ mod refusals;
 mod repos;
 mod several;
 mod storms;
+mod unreadable;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

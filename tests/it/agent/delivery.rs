@@ -181,6 +181,24 @@ fn with_sinks_down_it_is_healthy_says_why_and_stops_at_once() {
 }
 
 #[test]
+fn a_database_newer_than_the_binary_is_left_alone() {
+    let mut place = Workplace::new("");
+    let servers = Servers::new(&mut place);
+    servers.database.batch("INSERT INTO stampd_schema VALUES (99, 'future', '')");
+    place.configure(&format!(
+        "[postgres]\nurl = {:?}\npassword = {{ env = \"ADMIN_PASSWORD\" }}\n",
+        servers.database.admin().url_without_tls()
+    ));
+    for args in [&["migrate"][..], &["migrate", "--check"]] {
+        let output = place.home.run(args);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{args:?}: {message}");
+        assert!(message.contains("upgrade stampd"), "{args:?}: {message}");
+    }
+    assert_eq!(servers.count("SELECT count(*) FROM stampd_schema WHERE version = 99"), 1);
+}
+
+#[test]
 fn a_database_that_was_never_migrated_parks_the_sink_and_says_what_to_type() {
     let mut place = Workplace::new("");
     let database = Database::create();

@@ -1,13 +1,9 @@
 //! Bad input: a clear error with the exit code that scripts know, and nothing lost or changed.
 
 use std::fs;
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
-
-use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::Workplace;
 use crate::support::tree::{grow, write};
@@ -41,6 +37,12 @@ fn a_wrong_unit_is_named_with_those_that_are_right() {
 #[test]
 fn a_namespace_of_two_segments_is_refused() {
     check_refused("[[repo]]\npath = \"REPO\"\nnamespace = \"a.b\"\n", 78, &["namespace", "a.b"]);
+}
+
+#[test]
+fn a_repo_that_is_a_file_is_refused() {
+    let repo = "[[repo]]\npath = \"REPO/../stampd.toml\"\nnamespace = \"a.b.c\"\n";
+    check_refused(repo, 78, &["[repo] path", "stampd.toml is not a directory"]);
 }
 
 #[test]
@@ -104,31 +106,12 @@ fn verify_exits_5_with_the_paths_that_differ() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("d0001/f01.txt"));
 }
 
-/// The user that owns nothing.
-const NOBODY: u32 = 65_534;
-
-/// Runs a command as a user whom permissions hold, which they do not for root. The binary is handed
-/// over open: that user may have no way to where it lies.
-fn run_unprivileged(place: &Workplace, args: &[&str]) -> Output {
-    let told = place.home.command(args);
-    if !rustix::process::geteuid().is_root() {
-        return { told }.output().unwrap();
-    }
-    set_mode(place.home.path(), 0o755);
-    let binary = fs::File::open(told.get_program()).unwrap();
-    fcntl_setfd(&binary, FdFlags::empty()).unwrap();
-    let mut command = Command::new(format!("/proc/self/fd/{}", binary.as_raw_fd()));
-    let variables = told.get_envs().filter_map(|(name, value)| Some((name, value?)));
-    command.args(told.get_args()).env_clear().envs(variables);
-    command.current_dir("/").uid(NOBODY).gid(NOBODY).output().unwrap()
-}
-
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 fn assert_denied(place: &Workplace, args: &[&str], words: &[&str]) {
-    let output = run_unprivileged(place, args);
+    let output = place.home.unprivileged(args).output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(8), "{args:?}: {message}");
     for word in words {

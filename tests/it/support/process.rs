@@ -1,16 +1,23 @@
 //! The stampd binary as a process: with a scratch home, started, ready, ended by signal.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::schema;
 use super::wait::{DEADLINE, wait_for};
+
+/// The user that owns nothing.
+const NOBODY: u32 = 65_534;
 
 const LISTEN: Duration = Duration::from_millis(50);
 
@@ -81,6 +88,34 @@ impl Home {
         command
     }
 
+    /// A command of a user whom permissions hold, which they do not for root. The binary is handed
+    /// over open: that user may have no way to where it lies.
+    pub fn unprivileged(&self, args: &[&str]) -> Command {
+        let told = self.command(args);
+        if !rustix::process::geteuid().is_root() {
+            return told;
+        }
+        std::fs::set_permissions(self.path(), Permissions::from_mode(0o755)).expect("it is ours");
+        let binary = File::open(told.get_program()).expect("the binary is there");
+        fcntl_setfd(&binary, FdFlags::empty()).expect("a file can be handed over");
+        let mut command = Command::new(format!("/proc/self/fd/{}", binary.as_raw_fd()));
+        let variables = told.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command.args(told.get_args()).env_clear().envs(variables).stdin(Stdio::null());
+        command.current_dir("/").uid(NOBODY).gid(NOBODY);
+        // Open until the command has started, which nobody here can know.
+        std::mem::forget(binary);
+        command
+    }
+
+    /// Gives the state to the user of [`unprivileged`](Self::unprivileged) commands.
+    pub fn give_away(&self) {
+        if rustix::process::geteuid().is_root() {
+            for dir in [self.state_dir(), self.runtime_dir()] {
+                chown(dir, Some(NOBODY), Some(NOBODY)).expect("root may give it away");
+            }
+        }
+    }
+
     /// Runs a command to its end. What it prints for programs must be as its schema says.
     pub fn run(&self, args: &[&str]) -> Output {
         let output = self.command(args).output().expect("the stampd binary starts");
@@ -133,6 +168,8 @@ impl Agent {
         }
         let notices = UnixDatagram::bind(&notify).expect("a notify socket is bound");
         notices.set_read_timeout(Some(LISTEN)).expect("the socket takes a timeout");
+        // Also for a command that runs as another user.
+        std::fs::set_permissions(&notify, Permissions::from_mode(0o777)).expect("it is ours");
         let log = dir.join(format!("{name}.log"));
         let append = File::options().create(true).append(true).open(&log);
         let child = command
