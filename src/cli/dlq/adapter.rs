@@ -48,6 +48,12 @@ struct List<'l> {
     dead_letters: Vec<Shown<'l>>,
 }
 
+impl<'l> List<'l> {
+    fn of(letters: &'l [Letter]) -> Self {
+        Self { schema: "stampd.dlq.adapter/v1", dead_letters: letters.iter().map(shown).collect() }
+    }
+}
+
 impl<'s> Letters<'s> {
     pub(super) fn open(shell: &'s Shell) -> anyhow::Result<Self> {
         let flags = Flags { role: Role::Adapter, ..shell.flags() };
@@ -59,13 +65,9 @@ impl<'s> Letters<'s> {
 
     pub(super) fn list(&self, taken: bool) -> anyhow::Result<Exit> {
         let letters = block_on(self.fetch(taken))??;
-        let shown = letters.iter().map(shown);
         match self.shell.format {
-            Format::Json => print_json(&List {
-                schema: "stampd.dlq.adapter/v1",
-                dead_letters: shown.collect(),
-            })?,
-            Format::Jsonl => shown.into_iter().try_for_each(|one| print_json(&one))?,
+            Format::Json => print_json(&List::of(&letters))?,
+            Format::Jsonl => letters.iter().map(shown).try_for_each(|one| print_json(&one))?,
             Format::Human if letters.is_empty() => self.shell.note("there are no dead letters"),
             Format::Human => print(&as_table(&letters))?,
         }
@@ -83,32 +85,11 @@ impl<'s> Letters<'s> {
 
     pub(super) fn show(&self, number: i64) -> anyhow::Result<Exit> {
         let letter = block_on(self.find(number))??;
-        if self.shell.format != Format::Human {
-            print_json(&shown(&letter))?;
-            return Ok(Exit::Fine);
+        match self.shell.format {
+            Format::Json => print_json(&List::of(&[letter]))?,
+            Format::Jsonl => print_json(&shown(&letter))?,
+            Format::Human => describe(&letter)?,
         }
-        let (record, reason) = (&letter.record, &letter.reason);
-        let mut out = Printer::new();
-        let topic = safe(&record.topic);
-        out.line(&format!("record    {topic}/{}/{}", record.partition, record.offset))?;
-        out.line(&format!("sent      {}", record.sent))?;
-        out.line(&format!(
-            "failed    {}, tried again {} times",
-            letter.failed_at, letter.retry_count
-        ))?;
-        out.line(&format!("reason    {} ({})", safe(&reason.error_message), reason.error_type))?;
-        out.line(&format!("context   {}", safe(&reason.error_context.to_string())))?;
-        if let Some(key) = &record.key {
-            out.line(&format!("key       {}", safe(&String::from_utf8_lossy(key))))?;
-        }
-        for (name, value) in &record.headers {
-            let value = String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned();
-            out.line(&format!("header    {}: {}", safe(name), safe(&value)))?;
-        }
-        let value = record.value.as_deref().map(String::from_utf8_lossy);
-        let value = value.map_or_else(|| "(none)".to_owned(), |value| safe(&value));
-        out.line(&format!("value     {value}"))?;
-        out.finish()?;
         Ok(Exit::Fine)
     }
 
@@ -198,6 +179,29 @@ fn shown(letter: &Letter) -> Shown<'_> {
             .collect(),
         document: Document::of(letter),
     }
+}
+
+/// Prints one letter with all that is known of it.
+fn describe(letter: &Letter) -> anyhow::Result<()> {
+    let (record, reason) = (&letter.record, &letter.reason);
+    let mut out = Printer::new();
+    let topic = safe(&record.topic);
+    out.line(&format!("record    {topic}/{}/{}", record.partition, record.offset))?;
+    out.line(&format!("sent      {}", record.sent))?;
+    out.line(&format!("failed    {}, tried again {} times", letter.failed_at, letter.retry_count))?;
+    out.line(&format!("reason    {} ({})", safe(&reason.error_message), reason.error_type))?;
+    out.line(&format!("context   {}", safe(&reason.error_context.to_string())))?;
+    if let Some(key) = &record.key {
+        out.line(&format!("key       {}", safe(&String::from_utf8_lossy(key))))?;
+    }
+    for (name, value) in &record.headers {
+        let value = String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned();
+        out.line(&format!("header    {}: {}", safe(name), safe(&value)))?;
+    }
+    let value = record.value.as_deref().map(String::from_utf8_lossy);
+    let value = value.map_or_else(|| "(none)".to_owned(), |value| safe(&value));
+    out.line(&format!("value     {value}"))?;
+    out.finish()
 }
 
 fn as_table(letters: &[Letter]) -> String {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{Stage, started, uuid};
 use crate::support::block_on;
 use crate::support::kafka::Record;
+use crate::support::schema;
 use crate::support::wait::wait_until;
 
 /// A case of the decoder's.
@@ -113,6 +114,10 @@ fn one_bad_record_among_five_thousand_is_the_only_one_that_falls_and_a_retry_men
     let list = stage.home.must(&["dlq", "ls", "--adapter"]);
     assert!(list.contains("poison"), "{list}");
     assert!(stage.home.must(&["dlq", "show", "--adapter", "1"]).contains(&bad));
+    for args in [&["dlq", "show", "--adapter", "1"][..], &["dlq", "ls", "--adapter"]] {
+        let printed = stage.home.run(&[args, &["--format", "json"]].concat());
+        assert_eq!(schema::hold(&printed.stdout), ["stampd.dlq.adapter/v1"], "{args:?}");
+    }
     let again = stage.home.run(&["dlq", "retry", "--adapter", "--all"]);
     assert_eq!(again.status.code(), Some(4), "{again:?}");
     assert_eq!(stage.count("adapter_dead WHERE retry_count = 1"), 1);
