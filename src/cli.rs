@@ -110,7 +110,7 @@ enum Command {
     /// Hold contracts against this program, or lay them out
     #[command(subcommand)]
     Contracts(contracts::Command),
-    /// Print, install or remove the systemd user service
+    /// Print, install, look at or remove the service
     #[command(subcommand)]
     Service(service::Command),
     /// Print a completion script for a shell

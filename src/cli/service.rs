@@ -1,162 +1,421 @@
-//! `stampd service print|install|uninstall --user`: the systemd unit of one user.
+//! `stampd service install|uninstall|status|logs|print`: the units of systemd and the agent of
+//! launchd.
 //!
-//! The unit is the one in `packaging/systemd`, with the paths of this machine and config put in.
+//! What is written is the file in `packaging`, with the paths of this machine put in ([`unit`],
+//! [`plist`]); who starts it is the service manager ([`manager`]). Promises: what `print` shows is
+//! what `install` writes; an install that was cut short, or one over an older version, is finished by
+//! another; spool and config are never touched.
+
+mod manager;
+mod plist;
+mod unit;
 
 use std::fs::{self, DirBuilder};
-use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command as Process;
 
 use anyhow::Context as _;
 use directories::BaseDirs;
+use serde::Serialize;
 
+use self::manager::Manager;
 use super::exit::{Exit, failed};
-use super::shell::{Shell, print};
+use super::shell::{Format, Shell, print, print_json};
+use super::table::table;
 use crate::config::Config;
-
-const TEMPLATE: &str = include_str!("../../packaging/systemd/stampd-user.service");
-const UNIT: &str = "stampd.service";
+use crate::control::{Reply, Request};
+use crate::runtime::whole;
+use crate::spool::{SpoolError, open_read_only};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Print the unit that install would write
-    Print(Scope),
-    /// Write the unit, enable it and start it
-    Install(Scope),
-    /// Stop it, disable it and remove the unit; config, spool and logs stay
-    Uninstall(Scope),
+    /// Print what install would write
+    Print(What),
+    /// Write the service, enable it and start it
+    Install(What),
+    /// Stop it, disable it and remove it; config and spool stay
+    Uninstall(What),
+    /// Say whether it is installed and runs
+    Status(What),
+    /// Print its log
+    Logs {
+        #[command(flatten)]
+        what: What,
+        /// How many lines
+        #[arg(long, short = 'n', default_value_t = 50)]
+        lines: u32,
+        /// Go on as more comes
+        #[arg(long, short)]
+        follow: bool,
+    },
 }
 
+/// Which service.
 #[derive(Debug, clap::Args)]
-pub(super) struct Scope {
+#[command(group = clap::ArgGroup::new("scope").required(true))]
+pub(super) struct What {
+    #[arg(value_enum, default_value_t)]
+    role: Role,
     /// Of the user's own service manager
-    #[arg(long, required = true)]
+    #[arg(long, group = "scope")]
     user: bool,
+    /// Of the machine's service manager; for root
+    #[arg(long, group = "scope")]
+    system: bool,
+    /// Whose agent the machine is to run [default: who called sudo]
+    #[arg(long = "for", value_name = "USER", requires = "system")]
+    owner: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Role {
+    #[default]
+    Agent,
+    Bridge,
+    Adapter,
+}
+
+/// Whose service manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    User,
+    System,
+}
+
+/// A service as it is, or would be, installed.
+struct Service {
+    manager: Manager,
+    /// What the manager calls it.
+    name: String,
+    /// Where it is written.
+    file: PathBuf,
+    /// What is written there.
+    text: String,
+    /// Directories that must be there before it starts, for it alone.
+    dirs: Vec<PathBuf>,
 }
 
 pub(super) fn run(shell: &Shell, command: &Command) -> anyhow::Result<Exit> {
     match command {
-        Command::Print(_) => print(&unit(shell, &shell.config()?)?)?,
-        Command::Install(_) => install(shell)?,
-        Command::Uninstall(_) => uninstall(shell)?,
+        Command::Print(what) => print(&Service::resolve(shell, what)?.text)?,
+        Command::Install(what) => install(shell, what)?,
+        Command::Uninstall(what) => uninstall(shell, what)?,
+        Command::Status(what) => return status(shell, what),
+        Command::Logs { what, lines, follow } => {
+            let service = Service::resolve(shell, what)?;
+            // Only launchd has no log of its own.
+            let file = base_dirs().map(|base| plist::log_in(base.home_dir())).unwrap_or_default();
+            return service.manager.logs(&service.name, &file, *lines, *follow);
+        }
     }
     Ok(Exit::Fine)
 }
 
-/// The unit for this program and this config.
-fn unit(shell: &Shell, config: &Config) -> anyhow::Result<String> {
-    let program = std::env::current_exe().context("find this program's own path")?;
-    let file = config.file.as_ref().map(|file| format!(" --config {}", quoted(file)));
-    let state_dir = shell.flags().state_dir.map(|_| &config.agent.state_dir);
-    let state_dir = state_dir.map(|dir| format!(" --state-dir {}", quoted(dir)));
-    let flags = file.into_iter().chain(state_dir).collect::<String>();
-    let start = format!("ExecStart={}{flags} run", quoted(&program));
-    let own: Vec<_> = config.agent.own_dirs.iter().map(|dir| quoted(dir)).collect();
-    let writable = format!("ReadWritePaths={}", own.join(" "));
-    let fill = |line: &str| match line.split_once('=') {
-        Some(("ExecStart", _)) => start.clone(),
-        Some(("ReadWritePaths", _)) => writable.clone(),
-        _ => line.to_owned(),
+impl What {
+    fn scope(&self) -> Scope {
+        if self.system { Scope::System } else { Scope::User }
+    }
+
+    /// The same words on a command line.
+    fn typed(&self) -> String {
+        let role = match self.role {
+            Role::Agent => "",
+            Role::Bridge => " bridge",
+            Role::Adapter => " adapter",
+        };
+        let scope = if self.system { "--system" } else { "--user" };
+        let owner = self.owner.as_ref().map(|owner| format!(" --for {owner}"));
+        format!("{scope}{}{role}", owner.unwrap_or_default())
+    }
+}
+
+impl Service {
+    fn resolve(shell: &Shell, what: &What) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("find this program's own path")?;
+        let manager = Manager::here(what.scope());
+        match (&manager, what.scope(), what.role) {
+            (Manager::Launchd, Scope::User, Role::Agent) => Self::launchd(shell, &program),
+            (Manager::Launchd, ..) => {
+                let text = "make that a service here: launchd has the user's own agent alone; \
+                            run servers under systemd or in containers";
+                Err(failed(Exit::Usage, text))
+            }
+            (Manager::Systemd(_), Scope::User, Role::Agent) => Self::own(shell, &program),
+            (Manager::Systemd(_), Scope::User, _) => {
+                let text = "make a server a user's service: say --system";
+                Err(failed(Exit::Usage, text))
+            }
+            (Manager::Systemd(_), Scope::System, Role::Agent) => {
+                Self::of_owner(shell, what, &program)
+            }
+            (Manager::Systemd(_), Scope::System, role) => Ok(Self::server(shell, role, &program)),
+        }
+    }
+
+    fn own(shell: &Shell, program: &Path) -> anyhow::Result<Self> {
+        let config = shell.config()?;
+        let base = base_dirs()?;
+        Ok(Self {
+            manager: Manager::Systemd(Scope::User),
+            name: "stampd.service".to_owned(),
+            file: base.config_dir().join("systemd/user/stampd.service"),
+            text: unit::fill(unit::USER, program, &flags(shell, &config), &config.agent.own_dirs),
+            dirs: config.agent.own_dirs,
+        })
+    }
+
+    /// The agent of a user, run by the machine's manager: with the user's config and spool.
+    fn of_owner(shell: &Shell, what: &What, program: &Path) -> anyhow::Result<Self> {
+        let owner = what.owner.as_deref().or_else(|| shell.environment.get("SUDO_USER"));
+        let owner = owner.ok_or_else(|| {
+            failed(Exit::Usage, "tell whose agent the machine is to run: say --for USER")
+        })?;
+        let home = manager::home_of(owner)?;
+        let asked = shell.flags().state_dir.map(PathBuf::from);
+        let state_dir = asked.clone().unwrap_or_else(|| home.join(".local/state/stampd"));
+        let config = shell.flags().config.map(|file| shell.environment.directory().join(file));
+        let flags = typed_flags(config.as_deref(), asked.as_deref());
+        let dirs = vec![state_dir];
+        Ok(Self {
+            manager: Manager::Systemd(Scope::System),
+            name: format!("stampd@{owner}.service"),
+            file: Path::new(unit::SYSTEM_DIR).join(format!("stampd@{owner}.service")),
+            text: unit::fill(unit::OF_USER, program, &flags, &dirs),
+            dirs,
+        })
+    }
+
+    fn server(shell: &Shell, role: Role, program: &Path) -> Self {
+        let (role, template) = match role {
+            Role::Adapter => ("adapter", unit::ADAPTER),
+            Role::Bridge | Role::Agent => ("bridge", unit::BRIDGE),
+        };
+        let config = shell.flags().config.map_or_else(
+            || PathBuf::from(format!("/etc/stampd/{role}.toml")),
+            |file| shell.environment.directory().join(file),
+        );
+        let name = format!("stampd-{role}.service");
+        Self {
+            manager: Manager::Systemd(Scope::System),
+            file: Path::new(unit::SYSTEM_DIR).join(&name),
+            text: unit::fill(template, program, &typed_flags(Some(&config), None), &[]),
+            name,
+            dirs: Vec::new(),
+        }
+    }
+
+    fn launchd(shell: &Shell, program: &Path) -> anyhow::Result<Self> {
+        let config = shell.config()?;
+        let base = base_dirs()?;
+        let file = base.home_dir().join("Library/LaunchAgents").join(plist::FILE);
+        let log = plist::log_in(base.home_dir());
+        let text = plist::fill(program, &flags(shell, &config), &log);
+        let manager = Manager::Launchd;
+        Ok(Self { manager, name: plist::LABEL.to_owned(), file, text, dirs: config.agent.own_dirs })
+    }
+}
+
+fn base_dirs() -> anyhow::Result<BaseDirs> {
+    BaseDirs::new()
+        .ok_or_else(|| failed(Exit::Config, "find the place for services: HOME is not set"))
+}
+
+/// What the service's command line needs so that it finds this very config.
+fn flags(shell: &Shell, config: &Config) -> Vec<String> {
+    let state_dir = shell.flags().state_dir.map(|_| config.agent.state_dir.as_path());
+    typed_flags(config.file.as_deref(), state_dir)
+}
+
+fn typed_flags(config: Option<&Path>, state_dir: Option<&Path>) -> Vec<String> {
+    let flag = |name: &str, path: Option<&Path>| {
+        let path = path?.to_string_lossy().into_owned();
+        Some([name.to_owned(), path])
     };
-    Ok(TEMPLATE.lines().map(|line| fill(line) + "\n").collect())
+    [flag("--config", config), flag("--state-dir", state_dir)]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect()
 }
 
-/// A path in a unit: quoted, and without systemd's specifiers.
-fn quoted(path: &Path) -> String {
-    let path = path.to_string_lossy();
-    let escaped =
-        path.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
-    format!("\"{escaped}\"")
+fn install(shell: &Shell, what: &What) -> anyhow::Result<()> {
+    let service = Service::resolve(shell, what)?;
+    check_root(what, "install")?;
+    if what.role == Role::Agent && what.scope() == Scope::User {
+        check_config(shell)?;
+    }
+    check_spool(&service)?;
+    service.manager.reach()?;
+    check_installed(shell, what, &service)?;
+    for dir in &service.dirs {
+        make_dir(dir, what)?;
+    }
+    let parent = service.file.parent().expect("a service lies in a directory of services");
+    fs::create_dir_all(parent)
+        .and_then(|()| whole::write(&service.file, service.text.as_bytes(), 0o644))
+        .with_context(|| format!("write {}", service.file.display()))?;
+    shell.note(&format!("wrote {}", service.file.display()));
+    service.manager.start(&service.name, &service.file).with_context(|| {
+        format!(
+            "start what is written; mend it and say `stampd service install {}` again",
+            what.typed()
+        )
+    })?;
+    let typed = what.typed();
+    shell.note(&format!(
+        "the service runs; see `stampd service status {typed}` and `stampd service logs {typed}`"
+    ));
+    Ok(())
 }
 
-fn unit_path() -> anyhow::Result<PathBuf> {
-    let base = BaseDirs::new()
-        .ok_or_else(|| failed(Exit::Config, "find the place for user units: HOME is not set"))?;
-    Ok(base.config_dir().join("systemd/user").join(UNIT))
+fn check_root(what: &What, verb: &str) -> anyhow::Result<()> {
+    if what.scope() == Scope::User || rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let typed = what.typed();
+    let text = format!("{verb} a service of the machine: say `sudo stampd service {verb} {typed}`");
+    Err(failed(Exit::Denied, text))
 }
 
-fn install(shell: &Shell) -> anyhow::Result<()> {
+fn check_config(shell: &Shell) -> anyhow::Result<()> {
     let config = shell.config()?;
     config.check_places(true)?;
     if config.agent.repos.is_empty() {
-        let text = "install a service that watches nothing: add a [[repo]] to the config first";
+        let text = "install a service that watches nothing: say `stampd add DIR` first";
         return Err(failed(Exit::Config, text));
     }
-    let (path, text) = (unit_path()?, unit(shell, &config)?);
-    // The sandbox can only open what is there when it is built.
-    for dir in &config.agent.own_dirs {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .with_context(|| format!("make {}", dir.display()))?;
-    }
-    write(&path, &text)?;
-    shell.note(&format!("wrote {}", path.display()));
-    systemctl(&["daemon-reload"])?;
-    systemctl(&["enable", UNIT])?;
-    systemctl(&["restart", UNIT])?;
-    shell.note(
-        "the service runs; see `stampd status`, and its log with: journalctl --user -u stampd",
-    );
     Ok(())
 }
 
-/// Writes the unit in one step: the service manager may look at any moment.
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let fresh = path.with_extension("service.new");
-    let parent = path.parent().expect("the unit lies in a directory of units");
-    fs::create_dir_all(parent)
-        .and_then(|()| fs::write(&fresh, text))
-        .and_then(|()| fs::rename(&fresh, path))
-        .with_context(|| format!("write {}", path.display()))
-}
-
-fn uninstall(shell: &Shell) -> anyhow::Result<()> {
-    let path = unit_path()?;
-    if !path.exists() {
-        let text = format!("find the service: there is no {}", path.display());
-        return Err(failed(Exit::NotFound, text));
+/// A spool that a newer version wrote would stop the service at its start, over and over.
+fn check_spool(service: &Service) -> anyhow::Result<()> {
+    let state_dir = service.dirs.first();
+    match state_dir.map(|dir| open_read_only(dir)) {
+        Some(Err(error @ SpoolError::Newer { .. })) => Err(anyhow::Error::new(error)
+            .context("install an older stampd than the one that wrote here last")),
+        // What else may be wrong with it, the agent says better.
+        _ => Ok(()),
     }
-    systemctl(&["disable", "--now", UNIT])?;
-    fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-    systemctl(&["daemon-reload"])?;
-    shell.note(&format!("removed {}; config, spool and logs stay", path.display()));
-    Ok(())
 }
 
-fn systemctl(args: &[&str]) -> anyhow::Result<()> {
-    let typed = format!("systemctl --user {}", args.join(" "));
-    let output = Process::new("systemctl").arg("--user").args(args).output();
-    let output = match output {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let text =
-                format!("run {typed}: systemd is not here; start `stampd run` by other means");
-            return Err(failed(Exit::NotFound, text));
-        }
-        output => output.with_context(|| format!("run {typed}"))?,
+/// Whether there is something to do: what is installed as it should be and runs, is not touched.
+fn check_installed(shell: &Shell, what: &What, service: &Service) -> anyhow::Result<()> {
+    let shown = service.manager.show(&service.name)?;
+    let Ok(there) = fs::read_to_string(&service.file) else {
+        let agent = version_of_agent(shell).filter(|_| what.scope() == Scope::User);
+        return match agent.filter(|_| !shown.is_active()) {
+            None => Ok(()),
+            Some(_) => Err(failed(
+                Exit::Temporary,
+                "start the service: an agent runs by hand already; end it first",
+            )),
+        };
     };
-    if output.status.success() {
-        return Ok(());
+    let place = service.file.display();
+    if !there.contains("stampd") {
+        let text = format!("write {place}: what is there is not stampd's; move it away");
+        return Err(failed(Exit::Usage, text));
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(failed(Exit::Unexpected, format!("run {typed}: {}", said.trim())))
+    let is_current = version_of_agent(shell).is_none_or(|version| version == crate::VERSION);
+    if there == service.text && shown.is_active() && shown.is_enabled() && is_current {
+        let typed = what.typed();
+        let text = format!(
+            "install the service: it is installed at {place} and runs; `stampd service status \
+             {typed}` tells how"
+        );
+        return Err(failed(Exit::Usage, text));
+    }
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_in_a_unit_means_itself() {
-        assert_eq!(quoted(Path::new("/a b/100%/\"x\\y$z")), r#""/a b/100%%/\"x\\y$$z""#);
+/// The version of the agent that runs now, if one does.
+fn version_of_agent(shell: &Shell) -> Option<String> {
+    let config = shell.config().ok()?;
+    match shell.ask(&config, &Request::Status, Some(manager::PATIENCE)).ok()? {
+        Reply::Status(status) => Some(status.version),
+        Reply::Done | Reply::Unfinished { .. } | Reply::Refused { .. } => None,
     }
+}
 
-    #[test]
-    fn every_line_that_is_filled_in_is_in_the_template_once() {
-        for key in ["ExecStart=", "ReadWritePaths="] {
-            assert_eq!(TEMPLATE.lines().filter(|line| line.starts_with(key)).count(), 1, "{key}");
+/// Makes a directory that the sandbox opens when it is built, owned by whoever the service runs as.
+fn make_dir(dir: &Path, what: &What) -> anyhow::Result<()> {
+    let shown = || format!("make {}", dir.display());
+    let missing: Vec<_> = dir.ancestors().take_while(|above| !above.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(shown)?;
+    if what.scope() == Scope::System {
+        let above = missing.last().and_then(|top| top.parent()).unwrap_or(dir);
+        let (uid, gid) = manager::owner_of(above).with_context(shown)?;
+        for made in missing {
+            std::os::unix::fs::chown(made, Some(uid), Some(gid)).with_context(shown)?;
         }
     }
+    Ok(())
+}
+
+fn uninstall(shell: &Shell, what: &What) -> anyhow::Result<()> {
+    let service = Service::resolve(shell, what)?;
+    let place = service.file.display();
+    if !service.file.exists() {
+        return Err(failed(Exit::NotFound, format!("find the service: there is no {place}")));
+    }
+    check_root(what, "uninstall")?;
+    service.manager.stop(&service.name)?;
+    fs::remove_file(&service.file).with_context(|| format!("remove {place}"))?;
+    service.manager.forget()?;
+    let mut stays = Vec::new();
+    for dir in &service.dirs {
+        // Only an empty one goes: the socket's. What is left is the spool, and it says so.
+        if dir.exists() && fs::remove_dir(dir).is_err() {
+            stays.push(dir.display().to_string());
+        }
+    }
+    shell.note(&format!("removed {place}"));
+    if !stays.is_empty() {
+        shell.note(&format!("the spool stays, with its logs, in {}", stays.join(", ")));
+    }
+    if let Ok(Config { file: Some(file), .. }) = shell.config() {
+        shell.note(&format!("your config stays in {}", file.display()));
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    name: &'a str,
+    file: &'a Path,
+    installed: bool,
+    active: &'a str,
+    enabled: &'a str,
+    pid: Option<u32>,
+}
+
+fn status(shell: &Shell, what: &What) -> anyhow::Result<Exit> {
+    let service = Service::resolve(shell, what)?;
+    let shown = service.manager.show(&service.name)?;
+    let installed = service.file.exists();
+    let document = Document {
+        schema: "stampd.service/v1",
+        name: &service.name,
+        file: &service.file,
+        installed,
+        active: &shown.active,
+        enabled: &shown.enabled,
+        pid: shown.pid,
+    };
+    match shell.format {
+        Format::Json | Format::Jsonl => print_json(&document)?,
+        Format::Human => {
+            let pid = shown.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+            let file = if installed { service.file.display().to_string() } else { "-".to_owned() };
+            let head = ["SERVICE", "ACTIVE", "ENABLED", "PID", "FILE"].map(str::to_owned).to_vec();
+            let (active, enabled) = (shown.active.clone(), shown.enabled.clone());
+            print(&table(&[head, vec![service.name.clone(), active, enabled, pid, file]]))?;
+        }
+    }
+    Ok(match (installed, shown.is_active()) {
+        (false, _) => Exit::NotFound,
+        (true, true) => Exit::Fine,
+        (true, false) => Exit::Degraded,
+    })
 }

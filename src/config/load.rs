@@ -88,7 +88,15 @@ impl Environment {
             let directory = self.project()?.runtime_dir()?.to_owned();
             Some((directory, Origin::Default))
         };
-        self.given_directory("RUNTIME_DIRECTORY").or_else(of_login).unwrap_or_else(below_state)
+        let given = self.given_directory("RUNTIME_DIRECTORY");
+        let of_machine = || Some((self.machine_runtime_dir()?, Origin::Default));
+        given.or_else(of_machine).or_else(of_login).unwrap_or_else(below_state)
+    }
+
+    /// Where the machine's service manager put the socket of this user's agent, if it runs one.
+    fn machine_runtime_dir(&self) -> Option<PathBuf> {
+        let user = self.get("USER").filter(|user| !user.contains('/'))?;
+        Some(Path::new("/run/stampd").join(user)).filter(|directory| directory.is_dir())
     }
 
     /// The first of the directories that the service manager made for us.

@@ -35,6 +35,7 @@ mod pages;
 mod postgres;
 mod rooted;
 mod schemas;
+mod service;
 mod settle;
 mod spool;
 mod spool_contents;
