@@ -19,16 +19,19 @@ mod upkeep;
 pub mod view;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::answers::{Answers, Listening};
 pub use self::pause::PauseError;
 use self::roster::Common;
 use crate::control::{self, ControlError};
+use crate::enrich::{self, EnrichError, Enricher, Fetcher};
 use crate::hash::{self, HashError, Hasher};
 use crate::model::repo_config::RepoConfig;
 use crate::repo::policy::User;
 use crate::runtime::clock::Clock;
+use crate::runtime::metrics::Metrics;
 use crate::runtime::port::BindError;
 use crate::runtime::secret::SecretError;
 use crate::runtime::supervisor::{Supervisor, SupervisorError};
@@ -73,6 +76,8 @@ pub struct Stages {
     pub bridge: Option<bridge::Config>,
     /// The stamping API, if it is switched on.
     pub api: Option<api::Config>,
+    /// The intelligence service that is asked about contents, if there is one.
+    pub intelligence: Option<enrich::Config>,
     /// OnexTree, if it is switched on.
     pub onextree: Option<tree::Config>,
     /// Whether the first stamps are shown on stderr, for a person who starts the agent by hand.
@@ -103,6 +108,9 @@ pub enum AgentError {
     /// The threads that read files cannot be started.
     #[error(transparent)]
     Hash(#[from] HashError),
+    /// The intelligence service cannot be asked.
+    #[error(transparent)]
+    Enrich(#[from] EnrichError),
     /// The stamping API or OnexTree cannot be listened for.
     #[error(transparent)]
     Listen(#[from] BindError),
@@ -160,20 +168,30 @@ pub fn start(
         spool: spool.clone(),
         clock: clock.clone(),
     };
+    let metrics = Metrics::new();
+    let (enricher, fetcher) = prepare_enricher(stages, &spool, &metrics)?.unzip();
     let (roster, orders) = roster::start(common, &stages.agent.repos, supervisor)?;
     let sinks = start_sinks(stages, clock, &spool, supervisor)?;
     upkeep::start(&roster, &spool, clock, supervisor);
     if stages.greet {
         greeting::start(&roster, &spool, supervisor)?;
     }
-    let api = stages.api.as_ref().map(|api| api::start(api, &spool, clock, supervisor));
-    let api = api.transpose()?;
-    let onextree = stages.onextree.as_ref();
-    let onextree = onextree.map(|config| onextree::start(config, &roster, &spool, supervisor));
-    let onextree = onextree.transpose()?;
+    let api = stages
+        .api
+        .as_ref()
+        .map(|config| api::start(config, &spool, clock, &metrics, enricher.clone(), supervisor));
+    let onextree = stages
+        .onextree
+        .as_ref()
+        .map(|config| onextree::start(config, &roster, &spool, &metrics, supervisor));
+    let (api, onextree) = (api.transpose()?, onextree.transpose()?);
+    if let Some(fetcher) = fetcher {
+        // Not before OnexTree listens: it may be the service that is asked.
+        supervisor.spawn("enrichment", fetcher.run(supervisor.token()));
+    }
     let listening = Listening { api, onextree };
     let reader = spool.reader()?;
-    let answers = Answers { started, roster, orders, sinks, listening, reader, spool };
+    let answers = Answers { started, roster, orders, sinks, listening, enricher, reader, spool };
     answers::start(answers, listener, supervisor);
     Ok(())
 }
@@ -196,6 +214,19 @@ fn raise_file_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
+}
+
+/// Before any repo is opened, so that no stamp is made past it.
+fn prepare_enricher(
+    stages: &Stages,
+    spool: &Spool,
+    metrics: &Metrics,
+) -> Result<Option<(Enricher, Fetcher)>, AgentError> {
+    let Some(config) = &stages.intelligence else { return Ok(None) };
+    let (enricher, fetcher) = enrich::new(config, metrics)?;
+    let known = enricher.clone();
+    spool.annotate(Arc::new(move |digest, path| known.known(digest, path)))?;
+    Ok(Some((enricher, fetcher)))
 }
 
 fn start_sinks(

@@ -46,6 +46,7 @@ pub use self::routes::streams;
 
 use self::counts::Counts;
 use self::routes::{batch, hash, health, metrics, namespace, protocol, root, stamp, validate};
+use crate::enrich::Enricher;
 use crate::runtime::clock::Clock;
 use crate::runtime::http::Bearer;
 use crate::runtime::metrics::Metrics;
@@ -85,6 +86,7 @@ pub struct State {
     streams: Option<streams::Streams>,
     probes: Vec<Probe>,
     token: Option<Bearer>,
+    enricher: Option<Enricher>,
     metrics: Metrics,
     counts: Counts,
     clock: Clock,
@@ -105,6 +107,7 @@ impl State {
             streams: None,
             probes: Vec::new(),
             token: None,
+            enricher: None,
             counts: Counts::new(metrics),
             metrics: metrics.clone(),
             clock,
@@ -129,6 +132,12 @@ impl State {
     /// lets in.
     pub fn guarded(mut self, token: Bearer) -> Self {
         self.token = Some(token);
+        self
+    }
+
+    /// Asks what is said of a content, for callers who want that.
+    pub fn enriching(mut self, enricher: Enricher) -> Self {
+        self.enricher = Some(enricher);
         self
     }
 

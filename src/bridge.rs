@@ -23,6 +23,7 @@ use uuid::Uuid;
 use self::schema::Found;
 use crate::api::streams::Streams;
 use crate::api::{self, Backend, State};
+use crate::enrich::{self, EnrichError};
 use crate::model::namespace::Namespace;
 use crate::model::stamp::Agent;
 use crate::outbox::{self, Publisher};
@@ -59,6 +60,8 @@ pub struct Stages {
     pub kafka: Option<kafka::Config>,
     /// How long a reply waits for its event's delivery report.
     pub publish_wait: Duration,
+    /// The intelligence service that is asked about contents, if there is one.
+    pub intelligence: Option<enrich::Config>,
 }
 
 /// Why the bridge cannot start.
@@ -73,13 +76,17 @@ pub enum BridgeError {
     /// The address of the database is not usable.
     #[error(transparent)]
     Postgres(#[from] AddressError),
+    /// The intelligence service cannot be asked.
+    #[error(transparent)]
+    Enrich(#[from] EnrichError),
 }
 
 /// The names of everything that a bridge counts.
 pub fn metric_names() -> BTreeSet<String> {
     let metrics = Metrics::new();
     figures::register(&metrics);
-    metrics.names().into_iter().chain(api::metric_names()).collect()
+    let own = metrics.names().into_iter();
+    own.chain(api::metric_names()).chain(enrich::metric_names()).collect()
 }
 
 /// Starts every part of the bridge under `supervisor`, which is then to be run.
@@ -106,6 +113,11 @@ pub async fn start(
         .watching(schema::probe(found));
     if let Some(token) = token {
         state = state.guarded(token);
+    }
+    if let Some(config) = &stages.intelligence {
+        // Files are the agents': there is nothing to ask ahead for.
+        let (enricher, _) = enrich::new(config, &metrics)?;
+        state = state.enriching(enricher);
     }
     if let Some(publisher) = &publisher {
         state = state.watching(events::probe(publisher.clone()));

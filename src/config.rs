@@ -36,7 +36,7 @@ use crate::runtime::secret::Secret;
 use crate::runtime::{http, telemetry};
 use crate::sink::{bridge, kafka};
 use crate::sync::reach;
-use crate::{agent, hash, onextree, settle, spool, store, sync, watch};
+use crate::{agent, enrich, hash, onextree, settle, spool, store, sync, watch};
 
 /// What flags say about the config.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +100,8 @@ pub struct Config {
     pub api_token: Option<Secret>,
     /// OnexTree, if it is switched on.
     pub onextree: Option<onextree::Config>,
+    /// The intelligence service, if there is one and it is switched on.
+    pub intelligence: Option<enrich::Config>,
     /// How long a reply of the bridge waits for its event's delivery report.
     pub publish_wait: Duration,
     /// The road to a bridge, if there is one and it is switched on.
@@ -169,6 +171,8 @@ fn of_file(
         problems.extend(road(&settings, listening).into_iter().flat_map(api::check));
     }
     problems.extend(road(&settings, "bridge").into_iter().flat_map(roads::check_bridge));
+    let intelligence = road(&settings, "intelligence");
+    problems.extend(intelligence.into_iter().flat_map(roads::check_intelligence));
     problems.extend(adapter::check(&settings, flags.role));
     if !problems.is_empty() {
         problems.sort_by(|one, other| one.origin.cmp(&other.origin));
@@ -186,6 +190,7 @@ fn of_file(
         api: road(&settings, "api").map(api::listener),
         api_token: road(&settings, "api").and_then(api::token),
         onextree: road(&settings, "onextree").map(api::onextree),
+        intelligence: road(&settings, "intelligence").map(roads::intelligence),
         publish_wait: settings.table("kafka").duration("publish_wait"),
         bridge: road(&settings, "bridge").map(roads::bridge),
         adapter: adapter::adapter(&settings),
@@ -387,6 +392,7 @@ impl Config {
                 .clone()
                 .map(|http| agent::api::Config { http, token: self.api_token.clone() }),
             onextree: self.onextree.clone(),
+            intelligence: self.intelligence.clone(),
             greet,
         }
     }
@@ -465,6 +471,7 @@ mod tests {
         check(telemetry(&settings), telemetry::Config::default());
         check(api::listener(settings.table("api")), http::Config::default());
         check(api::onextree(settings.table("onextree")), onextree::Config::default());
+        check(roads::intelligence(settings.table("intelligence")), enrich::Config::default());
         check(adapter::reading(settings.table("adapter")), crate::adapter::Reading::default());
         let of_stage = spool::Config::default();
         let from_table = spool_keys(&settings, of_stage.state_dir.clone());

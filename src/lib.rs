@@ -7,6 +7,7 @@ pub mod bridge;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod enrich;
 pub mod hash;
 pub mod model;
 pub mod onextree;

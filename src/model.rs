@@ -12,6 +12,7 @@ pub mod digest;
 pub mod envelope;
 pub mod filetype;
 pub mod identity;
+pub mod intelligence;
 pub mod namespace;
 pub mod onex_text;
 pub mod operation;

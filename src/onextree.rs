@@ -18,6 +18,7 @@ pub mod relate;
 mod routes;
 pub mod words;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -95,11 +96,10 @@ type Tree = Arc<State>;
 
 impl State {
     /// The routes' state over the index that `reader` reads.
-    pub fn new(repos: Repos, reader: Reader) -> Self {
-        let metrics = Metrics::new();
-        let counts = Counts::new(&metrics);
+    pub fn new(repos: Repos, reader: Reader, metrics: &Metrics) -> Self {
+        let counts = Counts::new(metrics);
         let live = Arc::new(Live::new(repos, reader, &counts));
-        Self { live, token: None, metrics, counts, started: Instant::now() }
+        Self { live, token: None, metrics: metrics.clone(), counts, started: Instant::now() }
     }
 
     /// Answers questions only of who brings the token. Health and metrics are told to everybody that
@@ -134,6 +134,13 @@ pub fn router(state: State) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(Arc::clone(&tree), attend))
         .with_state(tree)
+}
+
+/// The names of everything that OnexTree counts.
+pub fn metric_names() -> BTreeSet<String> {
+    let metrics = Metrics::new();
+    let _ = Counts::new(&metrics);
+    metrics.names()
 }
 
 /// The limits that the contract names, each with the name that it has there.

@@ -1,5 +1,5 @@
 //! What any daemon needs and knows nothing of stamps: time, chance, tasks, signals, logs, units, secrets, HTTP,
-//! metrics, which hosts are this machine.
+//! metrics, which hosts are this machine, whom HTTPS trusts.
 
 pub mod chain;
 pub mod chance;
@@ -15,5 +15,6 @@ pub mod signal;
 pub mod supervisor;
 pub mod telemetry;
 pub mod time;
+pub mod trust;
 pub mod units;
 pub mod whole;

@@ -54,8 +54,14 @@ use self::queue::Sending;
 use self::schema::Blame;
 use self::writer::Settings;
 use crate::model::digest::Digest;
+use crate::model::intelligence::Intelligence;
+use crate::model::path::RepoPath;
 use crate::model::stamp::Agent;
 use crate::runtime::clock::Clock;
+
+/// Looks up what is said of the content of a file at a path. It is asked for each stamp of a content,
+/// by the thread that writes, and so has to answer at once.
+pub type Annotate = Arc<dyn Fn(&Digest, &RepoPath) -> Option<Intelligence> + Send + Sync>;
 
 /// Where the spool lies and how much it keeps.
 #[derive(Clone, Debug)]
@@ -145,6 +151,17 @@ struct Shared {
 }
 
 impl Spool {
+    /// From here on, stamps of files carry what `annotate` says of their contents.
+    ///
+    /// Waits for the writer, which has to run.
+    pub fn annotate(&self, annotate: Annotate) -> Result<(), SpoolError> {
+        let set = self.sending.order(move |session| {
+            session.annotate = Some(annotate);
+            Ok(())
+        });
+        set.wait()
+    }
+
     /// The agent of this state directory.
     pub fn agent_id(&self) -> &str {
         &self.shared.agent_id

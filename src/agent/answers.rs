@@ -12,9 +12,10 @@ use super::roster::{Order, Orders, Roster, Tracked};
 use super::tracker::Command;
 use super::view::View;
 use crate::control::{self, Call, Listener, Refusal, Reply, Request};
+use crate::enrich::Enricher;
 use crate::model::status::{
-    AgentState, ApiStatus, OnexTreeStatus, ReachState, RepoState, RepoStatus, SCHEMA, SinkStatus,
-    SpoolStatus, Status,
+    AgentState, ApiStatus, IntelligenceState, IntelligenceStatus, OnexTreeStatus, ReachState,
+    RepoState, RepoStatus, SCHEMA, SinkStatus, SpoolStatus, Status,
 };
 use crate::runtime::supervisor::Supervisor;
 use crate::spool::{Reader, Spool, SpoolError};
@@ -30,6 +31,8 @@ pub(super) struct Answers {
     pub(super) orders: Orders,
     pub(super) sinks: Vec<sync::Handle>,
     pub(super) listening: Listening,
+    /// Asks the intelligence service, if there is one.
+    pub(super) enricher: Option<Enricher>,
     pub(super) reader: Reader,
     pub(super) spool: Spool,
 }
@@ -169,6 +172,7 @@ impl Answers {
                 .listening
                 .onextree
                 .map(|address| OnexTreeStatus { listen: address.to_string() }),
+            intelligence: self.enricher.as_ref().map(intelligence_status),
             paused: self.roster.paused(),
         })
     }
@@ -199,6 +203,12 @@ impl Answers {
         };
         Ok(self.roster.tracked().iter().map(status).collect())
     }
+}
+
+fn intelligence_status(enricher: &Enricher) -> IntelligenceStatus {
+    let is_degraded = enricher.is_degraded();
+    let state = if is_degraded { IntelligenceState::Degraded } else { IntelligenceState::Healthy };
+    IntelligenceStatus { state }
 }
 
 /// A scan of one repo that was asked for.

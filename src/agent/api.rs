@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use super::AgentError;
 use crate::api::{self, Backend};
+use crate::enrich::Enricher;
 use crate::runtime::clock::Clock;
 use crate::runtime::http::{self, Bearer};
 use crate::runtime::metrics::Metrics;
@@ -32,12 +33,17 @@ pub(super) fn start(
     config: &Config,
     spool: &Spool,
     clock: &Clock,
+    metrics: &Metrics,
+    enricher: Option<Enricher>,
     supervisor: &mut Supervisor,
 ) -> Result<SocketAddr, AgentError> {
     let listener = Handle::current().block_on(port::bind(&config.http.listen, "[api] listen"))?;
     let address = listener.local_addr().expect("a listener that is bound has an address");
     let backend = Backend::Spool(spool.contents()?);
-    let mut state = api::State::new(backend, &Metrics::new(), clock.clone());
+    let mut state = api::State::new(backend, metrics, clock.clone());
+    if let Some(enricher) = enricher {
+        state = state.enriching(enricher);
+    }
     if let Some(token) = &config.token {
         state = state.guarded(Bearer::open(token.clone())?);
     }

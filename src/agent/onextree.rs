@@ -9,6 +9,7 @@ use super::AgentError;
 use super::roster::{Roster, Tracked};
 use crate::onextree::{self, Config, Repo, State};
 use crate::runtime::http::{self, Bearer};
+use crate::runtime::metrics::Metrics;
 use crate::runtime::port;
 use crate::runtime::supervisor::Supervisor;
 use crate::spool::Spool;
@@ -18,6 +19,7 @@ pub(super) fn start(
     config: &Config,
     roster: &Roster,
     spool: &Spool,
+    metrics: &Metrics,
     supervisor: &mut Supervisor,
 ) -> Result<SocketAddr, AgentError> {
     let listener =
@@ -25,7 +27,7 @@ pub(super) fn start(
     let address = listener.local_addr().expect("a listener that is bound has an address");
     let roster = roster.clone();
     let repos = Arc::new(move || roster.tracked().iter().map(told).collect());
-    let mut state = State::new(repos, spool.reader()?);
+    let mut state = State::new(repos, spool.reader()?, metrics);
     if let Some(token) = &config.token {
         state = state.guarded(Bearer::open(token.clone())?);
     }

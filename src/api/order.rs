@@ -66,6 +66,8 @@ pub(super) struct Asked {
     pub(super) made: Option<Made>,
     /// What was sent, in bytes; of a claim what it says.
     pub(super) bytes: u64,
+    /// Whether the caller would like to know what is said of the content.
+    pub(super) wants_intelligence: bool,
 }
 
 /// A content with its stamp.
@@ -134,13 +136,15 @@ impl Asked {
         let content = content(fields)?;
         let claimed = fields.digest("file_hash")?;
         let size = fields.size("file_size")?;
+        let wants_intelligence = fields.switch("enable_intelligence")?.unwrap_or(false);
         let Some(digest) = content.as_deref().map(onex_text::digest).or(claimed) else {
             return Err(Problem::field("content", "is required, or file_hash of what was hashed"));
         };
         let mut order = order(fields, defaults, digest)?;
         let Some(content) = content else {
             (order.digest_of, order.size) = (DigestOf::Claimed, size);
-            return Ok(Self { order, made: None, bytes: size.unwrap_or(0) });
+            let bytes = size.unwrap_or(0);
+            return Ok(Self { order, made: None, bytes, wants_intelligence });
         };
         order.content_hash = Some(Digest::of(content.as_bytes()));
         order.size = Some(content.len() as u64);
@@ -153,7 +157,7 @@ impl Asked {
             (Some(made.stamp), Some(options.kind.as_str().to_owned()));
         let bytes = content.len() as u64;
         let made = Made { kind: options.kind, text: made.text, size: made.size };
-        Ok(Self { order, made: Some(made), bytes })
+        Ok(Self { order, made: Some(made), bytes, wants_intelligence })
     }
 }
 
@@ -186,7 +190,6 @@ fn order(fields: &mut Fields, defaults: &Defaults, digest: Digest) -> Result<Ord
     if let Some(file_type) = file_type {
         stamp_data.insert("file_type".to_owned(), file_type.into());
     }
-    fields.switch("enable_intelligence")?;
     let own_id = fields.text("correlation_id")?.map(correlation_id).transpose()?.flatten();
     Ok(Order {
         namespace: fields.namespace("namespace")?.unwrap_or_else(|| defaults.namespace.clone()),

@@ -50,5 +50,6 @@ fn stages(config: &Config) -> anyhow::Result<Stages> {
         postgres,
         kafka: config.kafka.clone(),
         publish_wait: config.publish_wait,
+        intelligence: config.intelligence.clone(),
     })
 }

@@ -152,11 +152,12 @@ fn of_agent(error: &AgentError) -> Option<Exit> {
     match error {
         AgentError::Spool(error) => of_spool(error),
         AgentError::Control(error) => of_control(error),
-        AgentError::Postgres(_) | AgentError::Bridge(_) | AgentError::Token(_) => {
-            Some(Exit::Config)
-        }
+        AgentError::Postgres(_)
+        | AgentError::Bridge(_)
+        | AgentError::Enrich(_)
+        | AgentError::Token(_)
+        | AgentError::Pause(PauseError::Damaged(..)) => Some(Exit::Config),
         AgentError::Listen(_) => Some(Exit::Temporary),
-        AgentError::Pause(PauseError::Damaged(..)) => Some(Exit::Config),
         AgentError::Pause(PauseError::Io(..)) | AgentError::Supervisor(_) | AgentError::Hash(_) => {
             None
         }
@@ -166,7 +167,7 @@ fn of_agent(error: &AgentError) -> Option<Exit> {
 fn of_bridge(error: &BridgeError) -> Exit {
     match error {
         BridgeError::Bind(_) => Exit::Temporary,
-        BridgeError::Token(_) | BridgeError::Postgres(_) => Exit::Config,
+        BridgeError::Token(_) | BridgeError::Postgres(_) | BridgeError::Enrich(_) => Exit::Config,
     }
 }
 

@@ -9,7 +9,7 @@ use super::table::{Ink, Palette, age, bytes, count, local, safe, span, table, up
 use crate::config::Config;
 use crate::control::{Reply, Request};
 use crate::model::status::{
-    AgentState, Pause, ReachState, RepoState, RepoStatus, SinkStatus, Status,
+    AgentState, IntelligenceState, Pause, ReachState, RepoState, RepoStatus, SinkStatus, Status,
 };
 use crate::runtime::clock::Clock;
 use crate::runtime::time::Timestamp;
@@ -83,6 +83,13 @@ fn render(status: &Status, now: Timestamp, palette: Palette) -> String {
     }
     if let Some(onextree) = &status.onextree {
         out.push_str(&["ONEXTREE  ", &onextree.listen, "\n"].concat());
+    }
+    if let Some(intelligence) = &status.intelligence {
+        let said = match intelligence.state {
+            IntelligenceState::Healthy => "healthy",
+            IntelligenceState::Degraded => "degraded: stamps go without it for now",
+        };
+        out.push_str(&["INTELLIGENCE  ", said, "\n"].concat());
     }
     for note in notes(status) {
         out.push_str(&["\n", &note, "\n"].concat());
@@ -183,7 +190,9 @@ fn notes(status: &Status) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::status::{ApiStatus, Coverage, OnexTreeStatus, SCHEMA, SpoolStatus};
+    use crate::model::status::{
+        ApiStatus, Coverage, IntelligenceStatus, OnexTreeStatus, SCHEMA, SpoolStatus,
+    };
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_nanos(seconds * 1_000_000_000)
@@ -233,6 +242,7 @@ mod tests {
             ],
             spool: SpoolStatus { stamps: 40_010, bytes: 9 << 20 },
             api: Some(ApiStatus { listen: "127.0.0.1:8057".to_owned(), contents: 1_250 }),
+            intelligence: Some(IntelligenceStatus { state: IntelligenceState::Degraded }),
             onextree: Some(OnexTreeStatus { listen: "127.0.0.1:8058".to_owned() }),
             paused: None,
         };
@@ -248,6 +258,7 @@ kafka     offline  -                1 204   22 min  certificate expired → stam
 SPOOL  40 010 stamps, 9.0 MiB
 API    127.0.0.1:8057, 1 250 contents stamped
 ONEXTREE  127.0.0.1:8058
+INTELLIGENCE  degraded: stamps go without it for now
 
 kafka: 2 dead letters → stampd dlq ls --sink kafka
 "

@@ -6,7 +6,7 @@
 
 mod roads;
 
-use self::roads::{ADAPTER, API, BRIDGE, KAFKA, ONEXTREE, POSTGRES};
+use self::roads::{ADAPTER, API, BRIDGE, INTELLIGENCE, KAFKA, ONEXTREE, POSTGRES};
 use super::value::Kind;
 
 /// A section of the file.
@@ -132,6 +132,14 @@ pub(super) const SECTIONS: &[Section] = &[
               The section's presence switches it on.",
         form: Form::Road,
         keys: ONEXTREE,
+    },
+    Section {
+        name: "intelligence",
+        roles: "run, bridge",
+        doc: "An intelligence service that is asked about contents; stamps carry what it says, and \
+              lack nothing else when it is away. The section's presence switches it on.",
+        form: Form::Road,
+        keys: INTELLIGENCE,
     },
     Section {
         name: "bridge",

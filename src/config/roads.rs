@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::problem::Problem;
 use super::table::Table;
+use crate::enrich;
 use crate::runtime::loopback;
 use crate::sink::bridge::{self, Bridge};
 use crate::sink::kafka::{self, Mechanism, Security};
@@ -73,6 +74,27 @@ pub(super) fn check_bridge(table: &Table) -> Vec<Problem> {
     }
     let wrong = Bridge::new(&bridge(table)).err();
     let text = wrong.map(|wrong| format!("[bridge] failed to {wrong}"));
+    text.map(|text| Problem::new(&table.origin("url"), text)).into_iter().collect()
+}
+
+/// Maps `[intelligence]`.
+pub(super) fn intelligence(table: &Table) -> enrich::Config {
+    enrich::Config {
+        url: table.text("url").unwrap_or_default().to_owned(),
+        token: table.secret("token").cloned(),
+        ca_file: table.path("ca_file").map(Path::to_owned),
+        allow_insecure: table.switch("allow_insecure"),
+        budget: table.duration("budget"),
+    }
+}
+
+/// Checks `[intelligence]`: whether its URL is one, holds no secret, and names a safe road.
+pub(super) fn check_intelligence(table: &Table) -> Vec<Problem> {
+    if table.found("url").is_none() {
+        return Vec::new();
+    }
+    let wrong = enrich::check(&intelligence(table)).err();
+    let text = wrong.map(|wrong| format!("[intelligence] failed to {wrong}"));
     text.map(|text| Problem::new(&table.origin("url"), text)).into_iter().collect()
 }
 

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::content::DigestOf;
 use super::digest::Digest;
+use super::intelligence::Intelligence;
 use super::path::RepoPath;
 use super::stamp::{Api, Context, Sealed, Stamp};
 use super::stream::Leaf;
@@ -80,6 +81,7 @@ pub fn render(stamp: &Stamp, shared: &Rendered) -> String {
     out.raw_if("file", shared.file.as_deref());
     out.path("from", "from_b64", stamp.from.as_ref());
     out.raw_if("git", shared.git.as_deref());
+    out.raw_if("intelligence", stamp.detail.intelligence.as_ref().map(Intelligence::as_str));
     out.text("kind", stamp.kind.as_str());
     out.raw_if("labels", shared.labels.as_deref());
     out.integer("mode", stamp.mode.map(u64::from));
@@ -229,6 +231,7 @@ mod tests {
             git: Some(Git { head: Some("00ff".into()), branch: Some("main".into()) }),
             file: Some(FileType { content_type: "text/x-rust".into(), language: None }),
         };
+        let said = serde_json::Map::from_iter([("score".to_owned(), 0.5.into())]);
         let time = Timestamp::from_nanos(1_764_043_557_000_000_001);
         Stamp {
             stream: StreamId::from_uuid(uuid::Uuid::from_u128(7)),
@@ -255,6 +258,7 @@ mod tests {
                     leaf: None,
                 }),
                 place: None,
+                intelligence: Intelligence::new(said).ok(),
                 api: None,
             },
         }
@@ -271,6 +275,7 @@ mod tests {
         assert_eq!(tree["path"], "b\u{fffd}");
         assert_eq!(tree["path_b64"], "Yv8=");
         assert_eq!(tree["from"], "ä");
+        assert_eq!(tree["intelligence"]["score"], "0.5");
         assert_eq!(tree.get("from_b64"), None);
     }
 

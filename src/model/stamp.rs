@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::content::DigestOf;
 use super::digest::Digest;
 use super::identity::content_id;
+use super::intelligence::Intelligence;
 use super::namespace::Namespace;
 use super::path::RepoPath;
 use super::stream::{Leaf, StreamId};
@@ -244,6 +245,9 @@ pub struct Detail {
     /// nothing is ever opened by it. Never empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
+    /// What an intelligence service said of the content, of a stamp of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intelligence: Option<Intelligence>,
     /// Of `api`: what was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api: Option<Box<Api>>,

@@ -31,6 +31,9 @@ pub struct Status {
     /// OnexTree, where it is switched on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub onextree: Option<OnexTreeStatus>,
+    /// The intelligence service, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intelligence: Option<IntelligenceStatus>,
     /// The pause, while there is one: no repo is looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
@@ -167,6 +170,23 @@ pub struct ApiStatus {
 pub struct OnexTreeStatus {
     /// The address it listens on.
     pub listen: String,
+}
+
+/// The intelligence service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IntelligenceStatus {
+    /// Whether it answered when it was last asked.
+    pub state: IntelligenceState,
+}
+
+/// The state of the intelligence service. No stamp depends on it, and the agent's own state neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IntelligenceState {
+    /// It answers, as far as it was asked.
+    Healthy,
+    /// It does not: stamps go without it.
+    Degraded,
 }
 
 /// The spool.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, Statement, params};
 use rustc_hash::FxHashSet;
 
+use super::Annotate;
 use super::context::Contexts;
 use super::error::SpoolError;
 use super::index::{Change, Known, Placed, read_row, row_columns, state_number};
@@ -122,6 +123,7 @@ pub(super) struct Step<'a, 'c> {
     pub(super) conn: &'c Connection,
     pub(super) blame: &'a Blame,
     pub(super) statements: &'a mut Statements<'c>,
+    pub(super) annotate: Option<&'a Annotate>,
     pub(super) now: Timestamp,
 }
 
@@ -164,7 +166,11 @@ impl Track {
                 };
                 let after = Row::after(row, &what);
                 let old_path = from.as_ref().map(|(_, old, _)| old.clone());
-                let fact = fact_of(kind, path.clone(), old_path, prev, what, seen);
+                let mut fact = fact_of(kind, path.clone(), old_path, prev, what, seen);
+                fact.detail.intelligence = step
+                    .annotate
+                    .zip(fact.digest.as_ref())
+                    .and_then(|(annotate, digest)| annotate(digest, &path));
                 let at = self.push(step, fact, links)?;
                 if let Some((old_key, old, Placed { row: moved, .. })) = &from {
                     let gone = Placed { row: Row::after(Some(moved), &What::Gone), at };

@@ -12,13 +12,13 @@ use rusqlite::hooks::Wal;
 use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
-use super::Config;
 use super::content::Recent;
 use super::error::SpoolError;
 use super::lock::Lock;
 use super::queue::{Acknowledge, Queue, Task};
 use super::schema::Blame;
 use super::track::{Statements, Step, Track};
+use super::{Annotate, Config};
 use crate::model::stamp::Agent;
 use crate::runtime::clock::Clock;
 
@@ -93,6 +93,8 @@ pub(super) struct Session<'c> {
     pub(super) tracks: FxHashMap<i64, Track>,
     /// What `api` stamps share.
     pub(super) recent: Recent,
+    /// Who says something of files' contents, if anybody does.
+    pub(super) annotate: Option<Annotate>,
     /// Stamps appended by the transaction under way.
     pub(super) appended: usize,
     /// Pages of write-ahead log after the last commit.
@@ -107,8 +109,8 @@ impl<'c> Session<'c> {
     ) -> Result<Self, SpoolError> {
         let statements =
             Statements::prepare(conn).map_err(settings.blame.on("prepare statements"))?;
-        let (tracks, recent) = (FxHashMap::default(), Recent::default());
-        Ok(Self { conn, settings, statements, tracks, recent, appended: 0, logged })
+        let (tracks, recent, annotate) = (FxHashMap::default(), Recent::default(), None);
+        Ok(Self { conn, settings, statements, tracks, recent, annotate, appended: 0, logged })
     }
 
     /// Commits `first` and what else is queued as one transaction, acknowledges all of it, and only then
@@ -177,6 +179,7 @@ impl<'c> Session<'c> {
         let track = self.tracks.get_mut(&repo).expect("a handle exists only of an open repo");
         let now = self.settings.clock.now();
         let (conn, blame) = (self.conn, &self.settings.blame);
-        (track, Step { conn, blame, statements: &mut self.statements, now })
+        let annotate = self.annotate.as_ref();
+        (track, Step { conn, blame, statements: &mut self.statements, annotate, now })
     }
 }

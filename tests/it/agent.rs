@@ -3,7 +3,7 @@
 
 mod api;
 mod bridged;
-mod delivery;
+pub mod delivery;
 mod history;
 mod lifecycle;
 mod pause;

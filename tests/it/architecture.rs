@@ -72,6 +72,7 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("outbox", "store"),
     ("outbox", "sink"),
     ("api", "spool"),
+    ("api", "enrich"),
     ("api", "store"),
     ("onextree", "api"),
     ("onextree", "spool"),

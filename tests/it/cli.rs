@@ -304,6 +304,7 @@ fn status(state: AgentState) -> Status {
         spool: SpoolStatus { stamps: 9, bytes: 4_096 },
         api: None,
         onextree: None,
+        intelligence: None,
         paused: None,
     }
 }

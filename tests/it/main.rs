@@ -19,6 +19,7 @@ mod config;
 mod conformance;
 mod contracts;
 mod control;
+mod enrich;
 mod fuzz;
 mod hash;
 mod hash_command;

@@ -143,6 +143,7 @@ fn comparing(pending: u64) -> Status {
         spool: SpoolStatus::default(),
         api: None,
         onextree: None,
+        intelligence: None,
         paused: None,
     }
 }

@@ -73,6 +73,12 @@ async fn look(api: &State) -> Health {
     let healthy = api.backend.ping(&api.counts).await.is_ok();
     let own = Component { name: api.backend.name(), healthy, vital: true, details: json!({}) };
     health.take(&own, asked);
+    if let Some(enricher) = &api.enricher {
+        let healthy = !enricher.is_degraded();
+        let details = json!({});
+        let part = Component { name: "intelligence", healthy, vital: false, details };
+        health.take(&part, Instant::now());
+    }
     for probe in &api.probes {
         let asked = Instant::now();
         health.take(&probe().await, asked);

@@ -32,8 +32,11 @@ pub(in crate::api) async fn stamp(
         let defaults = Defaults::take(&mut fields, id, at)?;
         Asked::take(&mut fields, &defaults)
     });
-    let Asked { order, made, bytes } = asked.await?;
+    let Asked { mut order, made, bytes, wants_intelligence } = asked.await?;
     api.counts.hashed(hashing);
+    if wants_intelligence {
+        enrich(&api, &mut order).await;
+    }
     let (id, content_hash) = (order.correlation_id.clone(), order.content_hash);
     let stamped = stamp_one(&api, order).await?;
     let published = match (&api.published, stamped.event) {
@@ -59,7 +62,18 @@ pub(in crate::api) async fn stamp(
         .noting("operation", "create_stamp")
         .noting("namespace", stamped.row.namespace)
         .noting("protocol_version", stamped.row.protocol_version);
+    let is_degraded = stamped.row.intelligence_data["degraded"] == true;
+    let reply = if is_degraded { reply.flat("degraded", true) } else { reply };
     Ok(reply.to(id))
+}
+
+/// Lets an order say what is said of its content, where its caller said nothing.
+async fn enrich(api: &State, order: &mut Order) {
+    let Some(enricher) = api.enricher.as_ref().filter(|_| order.intelligence.is_empty()) else {
+        return;
+    };
+    let named = order.path.as_deref().or(order.content_type.as_deref());
+    order.intelligence = enricher.ask(&order.digest, named.unwrap_or("content")).await;
 }
 
 async fn stamp_one(api: &State, order: Order) -> Result<Stamped, Problem> {

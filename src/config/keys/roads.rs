@@ -151,6 +151,36 @@ const fn serving(listen: &'static str, hosts: &'static str, token: &'static str)
     ]
 }
 
+pub(super) const INTELLIGENCE: &[Key] = &[
+    ENABLED,
+    key(
+        "url",
+        Kind::Url,
+        Required { example: "http://127.0.0.1:8058" },
+        "Where; its /intelligence is asked. An agent with [onextree] is one. No token here.",
+    ),
+    key(
+        "token",
+        Kind::Secret,
+        Unset { example: "credential:intelligence.token" },
+        "credential, file or env, where the service asks for one.",
+    ),
+    CA_FILE,
+    key(
+        "allow_insecure",
+        Kind::Switch,
+        Is("false"),
+        "Speak plain http to a service that is not on loopback.",
+    ),
+    key(
+        "budget",
+        Kind::Duration,
+        Is("500ms"),
+        "How long POST /stamp with enable_intelligence waits, at most. Stamps of files never wait: \
+         they carry what was said of their content before.",
+    ),
+];
+
 pub(super) const BRIDGE: &[Key] = &[
     ENABLED,
     key(

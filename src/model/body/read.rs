@@ -6,9 +6,11 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::{Rendered, VERSION, seal};
 use crate::model::digest::Digest;
+use crate::model::intelligence::Intelligence;
 use crate::model::namespace::Namespace;
 use crate::model::path::RepoPath;
 use crate::model::stamp::{
@@ -62,6 +64,7 @@ struct Raw {
     from: Option<String>,
     from_b64: Option<String>,
     git: Option<Git>,
+    intelligence: Option<Map<String, Value>>,
     kind: Kind,
     #[serde(default)]
     labels: BTreeMap<String, String>,
@@ -116,6 +119,8 @@ impl Raw {
         if !self.labels.keys().all(|key| key.is_ascii()) {
             return Err(BodyError::Value("labels"));
         }
+        let intelligence = self.intelligence.map(Intelligence::of_body).transpose();
+        let intelligence = intelligence.map_err(|_| BodyError::Value("intelligence"))?;
         let (path, place) = if is_api {
             (None, self.path)
         } else {
@@ -150,6 +155,7 @@ impl Raw {
                 until: self.until,
                 previous: self.previous,
                 place,
+                intelligence,
                 api: self.api,
             },
         })
@@ -195,6 +201,23 @@ mod tests {
         for (body, leaf) in golden() {
             let sealed = read(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
             assert_eq!((sealed.leaf.to_string(), &sealed.body), (leaf, &body));
+        }
+    }
+
+    #[test]
+    fn what_was_said_of_a_content_is_read_back_and_has_no_floats() {
+        let created =
+            golden().map(|(body, _)| body).find(|body| body.contains("\"kind\":\"created\""));
+        let created = created.expect("there is one");
+        let with = |said: &str| {
+            created.replacen("\"kind\"", &format!("\"intelligence\":{said},\"kind\""), 1)
+        };
+        let body = with(r#"{"confidence":"0.5","patterns":[]}"#);
+        let sealed = read(&body).expect("it is canonical");
+        assert_eq!(sealed.body, body);
+        assert!(sealed.stamp.detail.intelligence.is_some());
+        for said in [r#"{"confidence":0.5}"#, r#"{"b":1,"a":1}"#, r#"{"ä":1}"#, "[]", "\"{}\""] {
+            assert!(read(&with(said)).is_err(), "{said}");
         }
     }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{DigestOf, Order, Row};
 use crate::model::identity::content_id;
+use crate::model::intelligence::Intelligence;
 use crate::model::stamp::{Agent, Api, Context, Detail, FileType, Kind, Stamp};
 use crate::model::stream::StreamId;
 use crate::runtime::time::Timestamp;
@@ -103,6 +104,7 @@ impl Row {
             stamp_data: stamp_data(stamp).into(),
             intelligence_data: api
                 .and_then(|api| from_text(api.intelligence.as_deref()))
+                .or_else(|| stamp.detail.intelligence.as_ref().map(Intelligence::to_object))
                 .unwrap_or_default()
                 .into(),
             file_metadata: file_metadata(api).into(),

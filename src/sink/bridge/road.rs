@@ -1,20 +1,16 @@
 //! The road to a bridge: what its URL may say, whom to trust on it, and the client that walks it.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
-use rustls::RootCertStore;
-use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use super::Config;
 use crate::model::rung::{Height, Rung};
 use crate::model::stream::StreamId;
 use crate::runtime::chain::chain;
 use crate::runtime::loopback::{is_loopback, unbracketed};
+use crate::runtime::trust::client_config;
 use crate::sink::{Endpoint, Tls};
 
 /// Why a config leads to no bridge.
@@ -110,33 +106,9 @@ impl Road {
     }
 
     fn trust(&self) -> Result<rustls::ClientConfig, Rung> {
-        let roots = roots(self.config.ca_file.as_deref())?;
-        let provider = Arc::new(ring::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Rung::park(Height::Tls, chain(&error)))?;
-        Ok(builder.with_root_certificates(roots).with_no_client_auth())
+        client_config(self.config.ca_file.as_deref())
+            .map_err(|error| Rung::park(Height::Tls, format!("[bridge] {}", chain(&error))))
     }
-}
-
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Rung> {
-    let mut roots = RootCertStore::empty();
-    let Some(path) = ca_file else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
-    };
-    let unusable = |why: String| {
-        let path: PathBuf = path.to_owned();
-        Rung::park(Height::Tls, format!("[bridge] ca_file {} is of no use: {why}", path.display()))
-    };
-    let certificates =
-        CertificateDer::pem_file_iter(path).map_err(|error| unusable(chain(&error)))?;
-    let found: Vec<_> =
-        certificates.collect::<Result<_, _>>().map_err(|error| unusable(chain(&error)))?;
-    if roots.add_parsable_certificates(found).0 == 0 {
-        return Err(unusable("it holds no certificate in PEM".to_owned()));
-    }
-    Ok(roots)
 }
 
 /// The host without the brackets of an IPv6 address.

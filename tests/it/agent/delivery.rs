@@ -14,14 +14,14 @@ use crate::support::wait::wait_until;
 use crate::support::{bed, block_on};
 
 /// A database that is migrated, with an agent's login, and a topic.
-pub(super) struct Servers {
-    pub(super) database: Database,
+pub struct Servers {
+    pub database: Database,
     login: Address,
-    pub(super) topic: Topic,
+    pub topic: Topic,
 }
 
 impl Servers {
-    pub(super) fn new(place: &mut Workplace) -> Self {
+    pub fn new(place: &mut Workplace) -> Self {
         let mut database = Database::create();
         place.home.set("ADMIN_PASSWORD", &database.admin().password);
         place.home.configure(&format!(
@@ -46,12 +46,12 @@ impl Servers {
         format!("[kafka]\nbrokers = [{broker:?}]\ntopic = {topic:?}\n")
     }
 
-    pub(super) fn both(&self) -> String {
+    pub fn both(&self) -> String {
         format!("{}\n{}", self.postgres(), self.kafka())
     }
 
     /// Asserts that of the log's streams both sinks hold exactly its stamps: each once, byte for byte.
-    pub(super) fn assert_hold(&self, log: &str) {
+    pub fn assert_hold(&self, log: &str) {
         let bodies: BTreeMap<(String, u64), Value> =
             super::bodies(log).into_iter().map(|body| (identity(&body), body)).collect();
         let streams: BTreeSet<&String> = bodies.keys().map(|(stream, _)| stream).collect();
