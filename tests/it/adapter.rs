@@ -2,6 +2,7 @@
 
 mod contract;
 mod flow;
+mod model;
 mod poison;
 mod questions;
 mod shapes;
@@ -9,6 +10,7 @@ mod states;
 mod turmoil;
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -22,6 +24,9 @@ use crate::support::postgres::Database;
 use crate::support::process::{Agent, Home};
 use crate::support::wait::{DEADLINE, wait_for, wait_until};
 use crate::support::{bed, random_name};
+
+/// Longer than whole tests elsewhere: a session has to time out, and a group to settle again.
+const LONG: Duration = Duration::from_mins(4);
 
 /// A migrated database, an environment of topics, and a config that leads from these to that.
 pub struct Stage {
@@ -145,7 +150,7 @@ impl Stage {
                 Some(rdkafka::types::RDKafkaErrorCode::QueueFull),
                 "{error}"
             );
-            self.producer.poll(std::time::Duration::from_millis(10));
+            self.producer.poll(Duration::from_millis(10));
             record = unsent;
         }
     }

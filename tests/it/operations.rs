@@ -1,6 +1,6 @@
 //! What Kafka's events ask for, done by a server's login: once, whole, in whatever order.
 
-mod model;
+pub mod model;
 
 use std::time::{Duration, Instant};
 
@@ -61,12 +61,16 @@ impl Bench {
         self.intake.take(GROUP, items, &[advance(known, next)]).await.expect("it is taken")
     }
 
-    /// One value of the superuser's query, as JSON.
     async fn json(&self, query: &str) -> Value {
-        let query = format!("SELECT coalesce(jsonb_agg(to_jsonb(q)), '[]')::text FROM ({query}) q");
-        let text: String = self.admin.query_one(&query, &[]).await.expect("a good query").get(0);
-        serde_json::from_str(&text).expect("JSON")
+        rows(&self.admin, query).await
     }
+}
+
+/// The rows of the superuser's query, as JSON.
+async fn rows(admin: &Client, query: &str) -> Value {
+    let query = format!("SELECT coalesce(jsonb_agg(to_jsonb(q)), '[]')::text FROM ({query}) q");
+    let text: String = admin.query_one(&query, &[]).await.expect("a good query").get(0);
+    serde_json::from_str(&text).expect("JSON")
 }
 
 async fn open(login: &Address) -> Intake {

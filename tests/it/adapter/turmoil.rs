@@ -9,12 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{Adapter, Stage, started, uuid};
+use super::{Adapter, LONG, Stage, started, uuid};
 use crate::support::broker::Broker;
 use crate::support::wait::{wait_until, wait_within};
-
-/// Longer than whole tests elsewhere: a session has to time out, and a group to settle again.
-const LONG: Duration = Duration::from_mins(4);
 
 /// Workflows that begin, run through steps and end, in an order that mixes them.
 struct Load {

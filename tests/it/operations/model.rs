@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use stampd::model::batch::Entry;
@@ -15,12 +16,13 @@ use stampd::model::operation::{
 use stampd::model::stream::StreamId;
 use uuid::Uuid;
 
-use super::{Bench, bridge, content, event, heartbeat, map, transition};
+use super::{Bench, bridge, content, event, heartbeat, map, rows, transition};
 use crate::support::record::{entry, stamp, withheld};
+use tokio_postgres::Client;
 
 /// What the tables hold in the end.
 #[derive(Debug, Default, PartialEq)]
-struct Tables {
+pub struct Tables {
     workflows: BTreeMap<String, Value>,
     steps: BTreeMap<String, Value>,
     pending: BTreeSet<String>,
@@ -34,11 +36,11 @@ struct Tables {
     broken: BTreeSet<String>,
 }
 
-fn workflow(number: u8) -> Uuid {
+fn workflow(number: u16) -> Uuid {
     Uuid::from_u128(0x1000 + u128::from(number))
 }
 
-fn stream(number: u8) -> StreamId {
+fn stream(number: u16) -> StreamId {
     // Version 7, as a stream has.
     StreamId::from_uuid(Uuid::from_u128(
         0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(number),
@@ -50,7 +52,7 @@ fn second(time: stampd::runtime::time::Timestamp) -> i64 {
 }
 
 /// Does what the events say, in the order in which they happened.
-fn model(events: &[Event]) -> Tables {
+pub fn model(events: &[Event]) -> Tables {
     let mut tables = Tables::default();
     let mut sorted: Vec<&Event> = events.iter().collect();
     sorted.sort_by(|a, b| a.origin.cmp(&b.origin));
@@ -156,18 +158,18 @@ fn attach(tables: &mut Tables, event: &Event, step: &Step) {
 
 impl Tables {
     /// As they are.
-    async fn read(bench: &Bench) -> Self {
+    pub async fn read(admin: &Client) -> Self {
         let seconds = |column| format!("extract(epoch FROM {column})::bigint - 1764000000");
         let keyed = async |query: String| -> BTreeMap<String, Value> {
-            let rows = bench.json(&query).await;
+            let rows = rows(admin, &query).await;
             let rows = rows.as_array().expect("rows").iter();
             rows.map(|row| (text(&row["key"]), row["row"].clone())).collect()
         };
         let keys = async |query: &str| -> BTreeSet<String> {
-            let rows = bench.json(query).await;
+            let rows = rows(admin, query).await;
             rows.as_array().expect("rows").iter().map(|row| text(&row["key"])).collect()
         };
-        let bodies = bench.json("SELECT stream_id, seq FROM stamp_events").await;
+        let bodies = rows(admin, "SELECT stream_id, seq FROM stamp_events").await;
         let bodies = bodies.as_array().expect("rows").iter();
         let sizes =
             keyed("SELECT stream_id AS key, to_jsonb(size) AS row FROM streams".into()).await;
@@ -206,13 +208,12 @@ impl Tables {
                 seconds("last_heartbeat")
             ))
             .await,
-            contents: bench
-                .record
-                .count(
-                    "SELECT count(*) FROM metadata_stamps
-                    WHERE file_metadata->>'digest_of' = 'claimed'",
-                )
-                .await,
+            contents: keys(
+                "SELECT id AS key FROM metadata_stamps
+                WHERE file_metadata->>'digest_of' = 'claimed'",
+            )
+            .await
+            .len() as i64,
             bodies: bodies
                 .map(|row| (text(&row["stream_id"]), row["seq"].as_i64().expect("a number")))
                 .collect(),
@@ -230,10 +231,10 @@ fn text(value: &Value) -> String {
     value.as_str().expect("a text").to_owned()
 }
 
-/// What happens, but for when and under which key.
-fn operation() -> impl Strategy<Value = Operation> {
+/// What happens, but for when and under which key; the wider, to the more workflows and streams.
+fn operation(width: u16) -> impl Strategy<Value = Operation> {
     let word = || proptest::sample::select(vec!["A", "B", "C"]).prop_map(str::to_owned);
-    let started = (0..4_u8, word(), word()).prop_map(|(number, workflow_type, state)| {
+    let started = (0..4 * width, word(), word()).prop_map(|(number, workflow_type, state)| {
         Operation::Started(Started {
             correlation_id: workflow(number),
             workflow_type: workflow_type.clone(),
@@ -243,7 +244,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             metadata: map(json!({ "by": workflow_type })),
         })
     });
-    let finished = (0..4_u8, word(), proptest::option::of(word())).prop_map(
+    let finished = (0..4 * width, word(), proptest::option::of(word())).prop_map(
         |(number, state, workflow_type)| {
             Operation::Finished(Finished {
                 correlation_id: workflow(number),
@@ -257,11 +258,11 @@ fn operation() -> impl Strategy<Value = Operation> {
             })
         },
     );
-    let step = (0..5_u8, any::<bool>(), 0..9).prop_map(|(number, by_id, order)| {
+    let step = (0..5 * width, any::<bool>(), 0..9).prop_map(|(number, by_id, order)| {
         let id = || row_id("workflow_executions", &workflow(number).to_string());
         super::step(if by_id { id() } else { workflow(number) }, order)
     });
-    let bridged = (0..2_u8, 0..9_i64, word()).prop_map(|(number, count, state)| {
+    let bridged = (0..2 * width, 0..9_i64, word()).prop_map(|(number, count, state)| {
         let Operation::Bridge(told) = bridge(count, 10 * count, &state) else { unreachable!() };
         Operation::Bridge(Bridge { bridge_id: workflow(number), ..told })
     });
@@ -272,28 +273,46 @@ fn operation() -> impl Strategy<Value = Operation> {
             };
             Operation::Heartbeat(Heartbeat { node_id, node_version, ..told })
         });
-    let position = (0..2_u8, 0..8_u64, any::<bool>()).prop_map(|(number, seq, whole)| {
-        let (stream, entry) = (stream(number), if whole { entry } else { withheld });
-        Operation::Position(Position { stream, seq, entry: entry(stamp(stream, seq)) })
-    });
+    let position =
+        (0..2_u16, 0..8 * u64::from(width), any::<bool>()).prop_map(|(number, seq, whole)| {
+            let (stream, entry) = (stream(number), if whole { entry } else { withheld });
+            Operation::Position(Position { stream, seq, entry: entry(stamp(stream, seq)) })
+        });
     prop_oneof![
         3 => started, 3 => finished, 4 => step, 2 => bridged, 3 => beat, 4 => position,
         1 => Just(transition()),
     ]
 }
 
+/// What happens, and when.
+fn happening(width: u16) -> impl Strategy<Value = (Operation, i64)> {
+    (operation(width), 0..20 * i64::from(width))
+}
+
+fn as_events(happened: Vec<(Operation, i64)>) -> Vec<Event> {
+    let happened = happened.into_iter().enumerate();
+    // Keys are in another order than the events.
+    let events = happened.map(|(index, (operation, second))| {
+        event(&format!("{:05}", index * 37 % 10_007), second, operation)
+    });
+    events.chain((0..3).map(|n| event(&format!("content {n}"), n.into(), content(n)))).collect()
+}
+
+/// Events that are the same in every run, at most ten thousand; and orders in which all of them come.
+pub fn history_of(events: usize, orders: usize) -> (Vec<Event>, Vec<Vec<usize>>) {
+    let mut runner = TestRunner::deterministic();
+    let happened = proptest::collection::vec(happening(50), events);
+    let events = as_events(happened.new_tree(&mut runner).expect("there are some").current());
+    let places = Just((0..events.len()).collect::<Vec<_>>()).prop_shuffle();
+    let order = |_| places.new_tree(&mut runner).expect("there is one").current();
+    let orders = (0..orders).map(order).collect();
+    (events, orders)
+}
+
 /// Events, and the order in which they come: places of events, each three times.
 fn history() -> impl Strategy<Value = (Vec<Event>, Vec<usize>, usize)> {
-    proptest::collection::vec((operation(), 0..20_i64), 1..40).prop_flat_map(|happened| {
-        let events: Vec<Event> = happened
-            .into_iter()
-            .enumerate()
-            // Keys are in another order than the events.
-            .map(|(index, (operation, second))| {
-                event(&format!("{:03}", index * 37 % 101), second, operation)
-            })
-            .chain((0..3).map(|n| event(&format!("content {n}"), n.into(), content(n))))
-            .collect();
+    proptest::collection::vec(happening(1), 1..40).prop_flat_map(|happened| {
+        let events = as_events(happened);
         let order: Vec<usize> = (0..3 * events.len()).map(|place| place % events.len()).collect();
         (Just(events), Just(order).prop_shuffle(), 1..50_usize)
     })
@@ -314,7 +333,7 @@ async fn check(bench: &mut Bench, events: &[Event], order: &[usize], batch: usiz
         let told = places.iter().map(|place| events[*place].clone()).collect();
         assert_eq!(bench.take(told).await.dead, []);
     }
-    assert_eq!(Tables::read(bench).await, model(events));
+    assert_eq!(Tables::read(&bench.admin).await, model(events));
 }
 
 #[test]
