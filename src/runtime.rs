@@ -1,9 +1,10 @@
 //! What any daemon needs and knows nothing of stamps: time, chance, tasks, signals, logs, units, secrets, HTTP,
-//! metrics, which hosts are this machine, whom HTTPS trusts.
+//! metrics, which hosts are this machine, whom HTTPS trusts, where a test has it killed.
 
 pub mod chain;
 pub mod chance;
 pub mod clock;
+pub mod failpoint;
 pub mod http;
 pub mod loopback;
 pub mod metrics;

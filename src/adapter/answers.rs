@@ -12,6 +12,7 @@ use super::{Config, Parts};
 use crate::model::identity::row_id;
 use crate::model::operation::{Event, Operation, Query};
 use crate::runtime::clock::Clock;
+use crate::runtime::failpoint;
 use crate::runtime::metrics::Counter;
 use crate::store::operations::Item;
 use crate::store::queries::{self, Answer, QueryError};
@@ -45,6 +46,7 @@ impl Answers {
             let Operation::Query(query) = &event.operation else { continue };
             let answer = self.compose(&item.record.topic, event, query, writer).await?;
             self.outlet.send(&answer).await.map_err(Failure::Outlet)?;
+            failpoint::pass("question-answered");
             self.published.inc();
         }
         Ok(())

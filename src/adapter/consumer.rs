@@ -30,6 +30,7 @@ use super::writer::{Failure, Writer};
 use super::{Config, Parts};
 use crate::model::class::Class;
 use crate::runtime::chain::chain;
+use crate::runtime::failpoint;
 use crate::store::StoreError;
 use crate::store::offsets::{Advance, Offset as Stored};
 
@@ -147,6 +148,7 @@ impl Consumer {
                     self.parts.figures.consumed.of([&place.0]).inc();
                     self.held.took(&place, offset);
                     self.queues.of_mut(Lane::of(slug)).batch.push(item, now);
+                    failpoint::pass("record-read");
                 }
                 Ok((_, _, None)) => {}
             }
@@ -267,6 +269,7 @@ impl Consumer {
             tell(&place, known, &placement);
             self.held.insert(place, slug, known, placement);
         }
+        failpoint::pass("partitions-placed");
     }
 
     /// Lets go of everything that is read, to take it up again from where the database says.
@@ -325,6 +328,7 @@ impl Consumer {
         if let Err(error) = self.inner.commit(&list, CommitMode::Async) {
             tracing::debug!(%error, "the group's offsets were not committed");
         }
+        failpoint::pass("kafka-told");
     }
 
     /// Something was not done: what is due waits, and nothing more is read until it is.

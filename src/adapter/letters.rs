@@ -19,6 +19,7 @@ use super::outlet::{Outgoing, Outlet, OutletError};
 use super::view::Side;
 use super::{Config, Parts};
 use crate::runtime::chain::chain;
+use crate::runtime::failpoint;
 use crate::runtime::time::Timestamp;
 use crate::store::dead::{self, Letter, Which};
 use crate::store::{Session, StoreError};
@@ -88,6 +89,7 @@ impl Drain {
                 }
                 sent => sent?,
             }
+            failpoint::pass("letter-published");
             self.parts.figures.published.inc();
             dead::published(session, &[letter.id]).await?;
         }

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use super::exit::Exit;
 use super::shell::Shell;
 use crate::config::Config;
+use crate::runtime::failpoint;
 use crate::runtime::signal::Signals;
 use crate::runtime::supervisor::Supervisor;
 use crate::runtime::telemetry;
@@ -24,6 +25,9 @@ pub(super) fn run<E: std::error::Error + Send + Sync + 'static>(
     start: impl AsyncFnOnce(&mut Supervisor) -> Result<(), E>,
 ) -> anyhow::Result<Exit> {
     telemetry::init(&config.telemetry, shell.log_style())?;
+    if let Some(text) = shell.environment.get(failpoint::VARIABLE) {
+        failpoint::arm(text);
+    }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(workers) = workers {
         builder.worker_threads(workers.get());

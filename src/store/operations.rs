@@ -31,6 +31,7 @@ use super::session::Session;
 use super::streams;
 use crate::model::class::Class;
 use crate::model::operation::Event;
+use crate::runtime::failpoint;
 
 /// What is confirmed is on disk, whatever the server's default; a stronger default stays. And plans
 /// are kept with the session, made when the tables may still be empty: they must not read them whole.
@@ -202,6 +203,7 @@ async fn take(
         transaction.rollback().await?;
         return Ok(None);
     }
+    failpoint::pass("take-begun");
     let mut dead = Vec::new();
     let mut events = Vec::with_capacity(items.len());
     for (place, item) in items.iter().enumerate() {
@@ -216,7 +218,9 @@ async fn take(
         let record = &items[*place].record;
         dead::insert(transaction.client(), &statements.dead, record, reason).await?;
     }
+    failpoint::pass("take-written");
     transaction.commit().await?;
+    failpoint::pass("take-committed");
     Ok(Some(Taken { events: items.len() - dead.len(), dead }))
 }
 

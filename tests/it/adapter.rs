@@ -1,6 +1,7 @@
 //! The adapter as processes, between a real Kafka and a real PostgreSQL.
 
 mod contract;
+mod failpoints;
 mod flow;
 mod model;
 mod poison;

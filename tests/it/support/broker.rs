@@ -115,6 +115,7 @@ fn properties(dir: &TempDir, own: SocketAddr, inner: SocketAddr, proxy: &Proxy) 
          default.replication.factor=1\n\
          offsets.topic.replication.factor=1\n\
          group.initial.rebalance.delay.ms=0\n\
+         group.min.session.timeout.ms=1000\n\
          auto.create.topics.enable=false\n",
         controller = free_address(),
         storage = storage.display(),
