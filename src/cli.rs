@@ -15,6 +15,7 @@ mod explain;
 mod hash;
 mod init;
 mod log;
+mod man;
 pub mod migrate;
 mod netcheck;
 mod pause;
@@ -115,6 +116,8 @@ enum Command {
     Service(service::Command),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Print the manual page, or write one for every command into a directory
+    Man(man::Args),
     /// Print the version
     Version,
 }
@@ -155,6 +158,7 @@ impl Cli {
             Command::Contracts(command) => contracts::run(&shell, &command),
             Command::Service(command) => service::run(&shell, &command),
             Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
             Command::Version => version::run(&shell),
         }
     }

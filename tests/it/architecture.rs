@@ -85,6 +85,7 @@ const REACH: &[(&str, &[&str])] = &[
     ("blake3", &["hash", "model::digest"]),
     ("clap", &["cli", "main"]),
     ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("deadpool_postgres", &["store"]),
     ("globset", &["onextree::query"]),
     ("hyper", &["runtime::http"]),
