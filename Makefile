@@ -3,7 +3,7 @@
 
 BED := tests/bed/bed.sh
 
-.PHONY: help run test lint bench servers servers-stop
+.PHONY: help run test lint check-macos bench servers servers-stop
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -17,13 +17,17 @@ test:
 ifdef T
 	@$(BED) run cargo test --locked -- $(T)
 else
-	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory lint check-macos
 	@$(BED) run cargo test --locked
 endif
 
 ## make lint          rustfmt, clippy and cargo-deny; no warnings are allowed
 lint:
 	@tests/bed/lint.sh
+
+## make check-macos   type-check what macOS would compile, from Linux
+check-macos:
+	@tests/bed/macos/check.sh
 
 ## make bench [T=P1]  measure against the peers and print one table (many minutes)
 bench:

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{AtFlags, FileType};
+#[cfg(target_os = "linux")]
 use rustix::io::Errno;
 use rustix::path::Arg;
 
