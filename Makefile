@@ -3,7 +3,7 @@
 
 BED := tests/bed/bed.sh
 
-.PHONY: help run test lint check-macos bench servers servers-stop
+.PHONY: help run test lint check-macos bench servers servers-stop install packages
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -18,6 +18,7 @@ ifdef T
 	@$(BED) run cargo test --locked -- $(T)
 else
 	@$(MAKE) --no-print-directory lint check-macos
+	@packaging/packages.sh tools
 	@$(BED) run cargo test --locked
 endif
 
@@ -40,3 +41,13 @@ servers:
 ## make servers-stop  stop them
 servers-stop:
 	@$(BED) down
+
+## make install [PREFIX=/usr/local DESTDIR=]  build it, and put program, manual pages, completions and units in place
+install:
+	cargo build --release --locked
+	@packaging/install.sh "$(DESTDIR)$(or $(PREFIX),/usr/local)"
+
+## make packages      build it, and make a .deb and a .rpm in target/packages
+packages:
+	cargo build --release --locked
+	@packaging/packages.sh build target/release/stampd

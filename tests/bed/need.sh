@@ -30,6 +30,9 @@ missing_packages() {
   command -v openssl >/dev/null || echo openssl
   command -v git >/dev/null || echo git
   has_python || echo python3-venv
+  # Both kinds of packages are read.
+  command -v rpm >/dev/null || echo rpm
+  command -v dpkg >/dev/null || echo dpkg
   # Only the figures need a load generator.
   [ -z "${BED_BENCH:-}" ] || command -v wrk >/dev/null || echo wrk
 }

@@ -32,6 +32,7 @@ mod onex_text;
 mod onextree;
 mod operations;
 mod outbox;
+mod packages;
 mod pages;
 mod postgres;
 mod rooted;
