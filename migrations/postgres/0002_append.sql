@@ -1,5 +1,7 @@
 -- The one way in: stampd_append, for the agent's own road, the bridge's and the adapter's.
 --
+-- Its parts are in PL/pgSQL, which keeps plans with the session, where SQL would plan at each call.
+--
 -- Its errors, for those who call it: ST001 the stream holds another stamp at a position (a fork;
 -- DETAIL is the seq); 22xxx and 23xxx the data is at fault; 42501 the stream belongs to another
 -- login; 54000 too much at once. Everything else here is its parts, which run as its owner and
@@ -34,11 +36,12 @@ END $$;
 
 -- Whether a login may act as one of the servers, which speak for many agents.
 CREATE FUNCTION public.stampd_is_server(login text) RETURNS boolean
-LANGUAGE sql STABLE AS $$
-    SELECT EXISTS (
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN EXISTS (
         SELECT FROM pg_catalog.pg_roles
-        WHERE rolname = login AND pg_catalog.pg_has_role(oid, 'stampd_server', 'MEMBER'))
-$$;
+        WHERE rolname = login AND pg_catalog.pg_has_role(oid, 'stampd_server', 'MEMBER'));
+END $$;
 
 -- Locks a stream, opening it when `may_open`, and returns its size; NULL when there is none.
 --
@@ -70,44 +73,46 @@ END $$;
 
 -- The leaf at a position, whichever table holds it.
 CREATE FUNCTION public.stampd_leaf(a_stream uuid, at_seq bigint) RETURNS bytea
-LANGUAGE sql STABLE AS $$
-    SELECT coalesce(
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN coalesce(
         (SELECT leaf FROM public.stamp_events WHERE stream_id = a_stream AND seq = at_seq),
-        (SELECT leaf FROM public.withheld WHERE stream_id = a_stream AND seq = at_seq))
-$$;
+        (SELECT leaf FROM public.withheld WHERE stream_id = a_stream AND seq = at_seq));
+END $$;
 
 -- Counts the bodies that are held already, and refuses a piece that disagrees with what is held.
+-- Also tells whether something is held right behind the piece.
 CREATE FUNCTION public.stampd_compare(
-    a_stream uuid, first_seq bigint, next_seq bigint, leaves bytea) RETURNS bigint
+    a_stream uuid, first_seq bigint, next_seq bigint, leaves bytea,
+    OUT held bigint, OUT goes_on boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
-    held record;
+    differs bigint;
 BEGIN
-    SELECT count(*) FILTER (WHERE h.whole) AS bodies,
-        min(h.seq) FILTER (WHERE h.leaf <>
-            substring(leaves FROM (32 * (h.seq - first_seq))::int + 1 FOR 32)) AS differs
-    INTO held
+    SELECT count(*) FILTER (WHERE h.whole AND h.seq < next_seq),
+        coalesce(bool_or(h.seq = next_seq), false),
+        min(h.seq) FILTER (WHERE h.seq < next_seq AND h.leaf <>
+            substring(leaves FROM (32 * (h.seq - first_seq))::int + 1 FOR 32))
+    INTO held, goes_on, differs
     FROM (
         SELECT e.seq, e.leaf, true AS whole FROM public.stamp_events e
-        WHERE e.stream_id = a_stream AND e.seq >= first_seq AND e.seq < next_seq
+        WHERE e.stream_id = a_stream AND e.seq >= first_seq AND e.seq <= next_seq
         UNION ALL
         SELECT w.seq, w.leaf, false FROM public.withheld w
-        WHERE w.stream_id = a_stream AND w.seq >= first_seq AND w.seq < next_seq) h;
-    IF held.differs IS NOT NULL THEN
+        WHERE w.stream_id = a_stream AND w.seq >= first_seq AND w.seq <= next_seq) h;
+    IF differs IS NOT NULL THEN
         PERFORM public.stampd_refuse('ST001', format(
-            'EQUIVOCATION: stream %s holds another stamp at seq %s', a_stream, held.differs),
-            held.differs);
+            'EQUIVOCATION: stream %s holds another stamp at seq %s', a_stream, differs), differs);
     END IF;
-    RETURN held.bodies;
 END $$;
 
 -- Inserts the bodies that are not there yet, each checked against its leaf and its position, and
--- what is known of their contents; returns how many were new.
+-- what is known of their contents; an api stamp's row says what was asked for. Returns how many of
+-- either are new.
 CREATE FUNCTION public.stampd_insert_bodies(
-    a_stream uuid, first_seq bigint, bodies text[], leaves bytea, stamp_ids bytea) RETURNS bigint
+    a_stream uuid, first_seq bigint, bodies text[], leaves bytea, stamp_ids bytea,
+    OUT events_added bigint, OUT contents_added bigint)
 LANGUAGE plpgsql AS $$
-DECLARE
-    added bigint;
 BEGIN
     WITH given AS (
         SELECT first_seq + i - 1 AS seq, body AS words, body::jsonb AS body,
@@ -136,23 +141,36 @@ BEGIN
         RETURNING seq, kind, namespace, path, digest, size, stamped, body
     ), contents AS (
         INSERT INTO public.metadata_stamps (id, file_hash, file_path, file_size, content_type,
-            namespace, stamp_data, intelligence_data, file_metadata, created_at, updated_at)
+            namespace, protocol_version, metadata_version, stamp_data, intelligence_data,
+            file_metadata, version, op_id, created_at, updated_at)
         SELECT encode(substring(stamp_ids FROM (16 * (seq - first_seq))::int + 1 FOR 16), 'hex')::uuid,
             digest, path, size, left(body->'file'->>'content_type', 255), namespace,
-            jsonb_build_object('hash', digest, 'namespace', namespace,
-                'timestamp', body->'stamped', 'protocol_version', '1.0'),
-            coalesce(body->'intelligence', '{}'),
-            jsonb_build_object('digest_of', 'bytes'),
-            stamped, stamped
-        FROM events
+            coalesce(api->>'protocol_version', '1.0'), coalesce(api->>'metadata_version', '0.1'),
+            coalesce((api->>'stamp_data')::jsonb, '{}')
+                || jsonb_build_object('hash', digest, 'namespace', namespace,
+                    'timestamp', body->'stamped',
+                    'protocol_version', coalesce(api->>'protocol_version', '1.0'))
+                || CASE WHEN api ? 'stamp'
+                    THEN jsonb_build_object('stamp', api->'stamp') ELSE '{}' END
+                || CASE WHEN api ? 'stamp_type'
+                    THEN jsonb_build_object('stamp_type', api->'stamp_type') ELSE '{}' END
+                || CASE WHEN api ? 'metadata'
+                    THEN jsonb_build_object('metadata', (api->>'metadata')::jsonb) ELSE '{}' END,
+            coalesce((api->>'intelligence')::jsonb, body->'intelligence', '{}'),
+            jsonb_build_object('digest_of', coalesce(api->>'digest_of', 'bytes'))
+                || CASE WHEN api ? 'content_hash'
+                    THEN jsonb_build_object('content_hash', api->'content_hash') ELSE '{}' END,
+            coalesce((api->>'version')::integer, 1), (api->>'op_id')::uuid, stamped, stamped
+        FROM (SELECT events.*, body->'api' AS api FROM events OFFSET 0) told
         WHERE kind IN ('created', 'modified', 'renamed', 'api') AND digest IS NOT NULL
         -- One order for all, so that two batches of the same contents cannot deadlock.
         ORDER BY digest, namespace, path
         -- Without a target: the id may be there as well as the content.
         ON CONFLICT DO NOTHING
+        RETURNING 1
     )
-    SELECT count(*) INTO added FROM events;
-    RETURN added;
+    SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM contents)
+    INTO events_added, contents_added;
 END $$;
 
 -- Inserts the withheld positions that are not held in any form; returns how many were new.
@@ -177,14 +195,11 @@ BEGIN
     RETURN added;
 END $$;
 
--- The end of the contiguous prefix, of which `so_far` positions are known to be held.
+-- The end of the contiguous prefix when a gap was closed and what was stored beyond it follows on:
+-- `so_far` positions are held, and the next one as well.
 CREATE FUNCTION public.stampd_prefix(a_stream uuid, so_far bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
-    IF public.stampd_leaf(a_stream, so_far) IS NULL THEN
-        RETURN so_far;
-    END IF;
-    -- A gap was closed, and what was stored beyond it follows on.
     RETURN (
         SELECT max(seq) + 1
         FROM (
@@ -226,6 +241,51 @@ BEGIN
     END IF;
 END $$;
 
+-- The append itself; stampd_append says what it promises. Also returns how many rows of
+-- metadata_stamps are new.
+CREATE FUNCTION public.stampd_take(
+    a_stream uuid, first_seq bigint, bodies text[], leaves bytea, stamp_ids bytea,
+    reasons text[], sinces timestamptz[], beyond boolean,
+    OUT new_size bigint, OUT head bytea, OUT accepted bigint, OUT duplicates bigint,
+    OUT contents bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+    given    CONSTANT bigint := cardinality(bodies);
+    next_seq CONSTANT bigint := first_seq + given;
+    known    record;
+    inserted record;
+BEGIN
+    PERFORM public.stampd_check(first_seq, bodies, leaves, stamp_ids, reasons, sinces, beyond);
+    -- What is confirmed is on disk, whatever the server's default; a stronger default stays.
+    IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    new_size := coalesce(public.stampd_lock(a_stream, first_seq = 0 OR beyond), 0);
+    accepted := 0;
+    duplicates := 0;
+    contents := 0;
+    IF first_seq <= new_size OR beyond THEN
+        known := public.stampd_compare(a_stream, first_seq, next_seq, leaves);
+        IF known.held < given THEN
+            inserted :=
+                public.stampd_insert_bodies(a_stream, first_seq, bodies, leaves, stamp_ids);
+            contents := inserted.contents_added;
+            accepted := inserted.events_added
+                + public.stampd_insert_withheld(
+                    a_stream, first_seq, bodies, leaves, reasons, sinces);
+        END IF;
+        duplicates := given - accepted;
+        IF first_seq <= new_size AND new_size < next_seq THEN
+            new_size := CASE WHEN known.goes_on
+                THEN public.stampd_prefix(a_stream, next_seq) ELSE next_seq END;
+        END IF;
+        PERFORM public.stampd_describe(a_stream, new_size, first_seq, bodies);
+    END IF;
+    head := CASE WHEN new_size = next_seq
+        THEN substring(leaves FROM (32 * (given - 1))::int + 1)
+        ELSE public.stampd_leaf(a_stream, new_size - 1) END;
+END $$;
+
 -- Appends a piece of one stream, and returns what the stream is then.
 --
 -- Position first_seq + i has the i-th element of bodies, NULL where it is withheld, for the i-th
@@ -241,36 +301,16 @@ CREATE FUNCTION public.stampd_append(
     OUT new_size bigint, OUT head bytea, OUT accepted bigint, OUT duplicates bigint)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
--- Plans are kept with the session, and made when the tables may still be empty.
+-- Plans are kept with the session, made when the tables may still be empty, and good for all values.
+SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET jit = off
 AS $$
-DECLARE
-    given    CONSTANT bigint := cardinality(bodies);
-    next_seq CONSTANT bigint := first_seq + given;
 BEGIN
-    PERFORM public.stampd_check(first_seq, bodies, leaves, stamp_ids, reasons, sinces, beyond);
-    -- What is confirmed is on disk, whatever the server's default; a stronger default stays.
-    IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
-        PERFORM set_config('synchronous_commit', 'on', true);
-    END IF;
-    new_size := coalesce(public.stampd_lock(a_stream, first_seq = 0 OR beyond), 0);
-    accepted := 0;
-    duplicates := 0;
-    IF first_seq <= new_size OR beyond THEN
-        IF public.stampd_compare(a_stream, first_seq, next_seq, leaves) < given THEN
-            accepted :=
-                public.stampd_insert_bodies(a_stream, first_seq, bodies, leaves, stamp_ids)
-                + public.stampd_insert_withheld(
-                    a_stream, first_seq, bodies, leaves, reasons, sinces);
-        END IF;
-        duplicates := given - accepted;
-        IF first_seq <= new_size THEN
-            new_size := public.stampd_prefix(a_stream, greatest(new_size, next_seq));
-        END IF;
-        PERFORM public.stampd_describe(a_stream, new_size, first_seq, bodies);
-    END IF;
-    head := public.stampd_leaf(a_stream, new_size - 1);
+    SELECT t.new_size, t.head, t.accepted, t.duplicates
+    INTO new_size, head, accepted, duplicates
+    FROM public.stampd_take(
+        a_stream, first_seq, bodies, leaves, stamp_ids, reasons, sinces, beyond) t;
 END $$;
 
 -- A function can be executed by anyone unless it is said otherwise.
@@ -278,5 +318,5 @@ REVOKE ALL ON FUNCTION
     public.stampd_refuse, public.stampd_check, public.stampd_is_server, public.stampd_lock,
     public.stampd_leaf, public.stampd_compare, public.stampd_insert_bodies,
     public.stampd_insert_withheld, public.stampd_prefix, public.stampd_describe,
-    public.stampd_append
+    public.stampd_take, public.stampd_append
     FROM PUBLIC;
