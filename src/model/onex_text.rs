@@ -20,7 +20,7 @@ use serde::Serialize;
 
 pub use self::render::{Label, Time, Uid};
 
-use self::find::{Line, blocks, is_space, lines};
+use self::find::{Line, blocks, is_space, lines, seek};
 use super::digest::Digest;
 
 /// Stamps that a [`Check`] tells one by one; all others are only counted.
@@ -341,7 +341,7 @@ fn normal(text: &str) -> Cow<'_, str> {
     let text = text.trim_matches(is_space);
     let mut rest = text;
     let mut kept = String::new();
-    while let Some(at) = rest.find("\n\n\n") {
+    while let Some(at) = seek(rest, "\n\n\n") {
         kept.push_str(&rest[..at + 2]);
         rest = rest[at..].trim_start_matches('\n');
     }

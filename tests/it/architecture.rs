@@ -93,6 +93,7 @@ const REACH: &[(&str, &[&str])] = &[
     ("ignore", &["watch::filter"]),
     ("indicatif", &["cli"]),
     ("libc", &["hash::mapped", "runtime::rooted"]),
+    ("memchr", &["model::onex_text", "onextree"]),
     ("notify", &["watch::os"]),
     ("prometheus", &["runtime::metrics"]),
     ("rdkafka", &["sink::kafka", "adapter"]),
