@@ -94,6 +94,7 @@ const REACH: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("libc", &["hash::mapped", "runtime::rooted"]),
     ("memchr", &["model::onex_text", "onextree"]),
+    ("mimalloc", &["main"]),
     ("notify", &["watch::os"]),
     ("prometheus", &["runtime::metrics"]),
     ("rdkafka", &["sink::kafka", "adapter"]),
