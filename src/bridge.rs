@@ -191,8 +191,10 @@ fn start_desk(
         outbox: publisher.map(Publisher::bell),
         ..stamps::Config::new(stages.postgres.clone(), agent, namespace)
     };
-    let (desk, writer) = stamps::open(config)?;
-    supervisor.spawn("desk", after(schema.clone(), supervisor.token(), writer.run()));
+    let (desk, writers) = stamps::open(&config)?;
+    for writer in writers {
+        supervisor.spawn("desk", after(schema.clone(), supervisor.token(), writer.run()));
+    }
     Ok(desk)
 }
 

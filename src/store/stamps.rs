@@ -1,8 +1,9 @@
 //! The desk: where the stamping API brings its orders, and asks for what is held.
 //!
-//! One writer takes whatever orders are waiting into one transaction (`group`), so many callers
-//! share a commit and a caller who is alone waits for nobody. It gives the stamps their seqs in a
-//! stream of its own, which it opens when it connects. Reads go through a pool.
+//! A writer takes whatever orders are waiting (`queue`) into one transaction (`group`), so many callers
+//! share a commit and a caller who is alone waits for nobody. It gives the stamps their seqs in a stream of
+//! its own, which it opens when it connects. There are two, so that one prepares a transaction while
+//! the other's is written to the disk. Reads go through a pool.
 //!
 //! Promises: an order is answered only after its commit is on disk, or after the row that was there
 //! before was read. Of the same order any number of times, by any number of desks, one makes a row,
@@ -14,6 +15,8 @@
 
 mod group;
 mod line;
+mod outage;
+mod queue;
 mod reads;
 mod writer;
 
@@ -31,6 +34,8 @@ use crate::model::digest::Digest;
 use crate::model::namespace::Namespace;
 use crate::model::stamp::Agent;
 use crate::runtime::clock::Clock;
+
+use queue::Queue;
 
 pub use writer::Writer;
 
@@ -57,6 +62,8 @@ pub struct Config {
     pub patience: Duration,
     /// Callers that may wait for the writer; the next ones wait for a place, within `patience`.
     pub queue_max: usize,
+    /// Transactions that are under way at once, each in a session of its own.
+    pub writers: usize,
     /// Sessions for reading.
     pub readers_max: usize,
 }
@@ -72,6 +79,7 @@ impl Config {
             clock: Clock::system(),
             patience: Duration::from_secs(5),
             queue_max: 1_024,
+            writers: 2,
             readers_max: 8,
         }
     }
@@ -93,7 +101,7 @@ struct Job {
     reply: oneshot::Sender<Result<Vec<Result<Stamped, Refused>>, StoreError>>,
 }
 
-/// Where orders are brought. Cheap to clone; the writer ends when the last one is dropped.
+/// Where orders are brought. Cheap to clone; the writers end when the last one is dropped.
 #[derive(Clone)]
 pub struct Desk {
     jobs: mpsc::Sender<Job>,
@@ -101,8 +109,8 @@ pub struct Desk {
     patience: Duration,
 }
 
-/// Makes a desk and its writer, which must be run; connects to nothing.
-pub fn open(config: Config) -> Result<(Desk, Writer), AddressError> {
+/// Makes a desk and its writers, which must be run; connects to nothing.
+pub fn open(config: &Config) -> Result<(Desk, Vec<Writer>), AddressError> {
     let database = super::Config {
         connect_timeout: CONNECT_MAX,
         statement_timeout: Some(config.patience),
@@ -114,7 +122,8 @@ pub fn open(config: Config) -> Result<(Desk, Writer), AddressError> {
     let (jobs, queue) = mpsc::channel(config.queue_max);
     let patience = config.patience;
     let reads = Pool::new(address.clone(), config.readers_max, patience);
-    Ok((Desk { jobs, reads, patience }, Writer::new(config, address, queue)))
+    let writers = Writer::several(config, &address, Queue::new(queue, config.writers));
+    Ok((Desk { jobs, reads, patience }, writers))
 }
 
 impl Desk {

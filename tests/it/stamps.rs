@@ -33,10 +33,14 @@ pub fn desk_with(server: &Address, change: impl FnOnce(&mut Config)) -> Desk {
     let namespace = "omninode.services.metadata".parse().unwrap();
     let mut config = Config::new(config(server), agent, namespace);
     config.outbox = Some(Arc::new(Notify::new()));
+    // One stream, in which the tests can count.
+    config.writers = 1;
     change(&mut config);
-    let (desk, writer) = open(config).unwrap();
-    #[expect(clippy::disallowed_methods, reason = "ends with the desk, in a test")]
-    tokio::spawn(writer.run());
+    let (desk, writers) = open(&config).unwrap();
+    for writer in writers {
+        #[expect(clippy::disallowed_methods, reason = "ends with the desk, in a test")]
+        tokio::spawn(writer.run());
+    }
     desk
 }
 
@@ -144,7 +148,8 @@ async fn orders_with_little_in_them_get_the_same_rows_from_sql_and_rust() {
 async fn a_hundred_at_once_make_one_row_and_one_event() {
     let mut record = Record::create().await;
     let server = server(&mut record);
-    let desks = [desk(&server), desk(&server)];
+    let two_writers = |config: &mut Config| config.writers = 2;
+    let desks = [desk_with(&server, two_writers), desk_with(&server, two_writers)];
     let mut tasks = JoinSet::new();
     for lane in 0..100_i64 {
         let desk = desks[lane as usize % 2].clone();
@@ -160,7 +165,7 @@ async fn a_hundred_at_once_make_one_row_and_one_event() {
     assert_eq!(record.count("SELECT count(*) FROM metadata_stamps").await, 1);
     assert_eq!(record.count("SELECT count(*) FROM stamp_events WHERE kind = 'api'").await, 1);
     let published = "SELECT sum(next_seq - first_seq)::bigint FROM outbox";
-    assert_eq!(record.count(published).await, 1 + 2, "one event, and two streams were opened");
+    assert_eq!(record.count(published).await, 1 + 4, "one event, and four streams were opened");
 }
 
 #[tokio::test]

@@ -1,17 +1,16 @@
-//! The writer: one task that serves groups, one transaction at a time.
+//! A writer: a task that serves groups, one transaction at a time.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::group::{Fate, Group};
 use super::line::{Line, Piece, Said, Tail};
-use super::{Config, Job, Refused};
+use super::outage::Outage;
+use super::queue::Queue;
+use super::{Config, Refused};
 use crate::model::class::Class;
 use crate::model::content::{Order, Row};
 use crate::store::address::Address;
@@ -21,20 +20,18 @@ use crate::store::error::{RACE, StoreError};
 const PIECE_MAX: usize = 1_000;
 /// How often a piece is tried again because another was faster or the connection was lost.
 const TRIES_MAX: u32 = 5;
-/// How soon after a failure to connect the next attempt is made.
-const RETRY_AFTER: Duration = Duration::from_millis(250);
-
-/// The writer of a desk.
+/// One of the writers of a desk.
 pub struct Writer {
     config: Config,
     address: Address,
-    jobs: mpsc::Receiver<Job>,
+    /// Which one.
+    number: usize,
+    queue: Arc<Queue>,
+    outage: Arc<Outage>,
     /// None before the first connection and after each loss.
     line: Option<Line>,
     /// None before the first stream, and when it must not be used any more.
     tail: Option<Tail>,
-    /// The last failure to connect: until a while later it answers for the next attempts.
-    away: Option<(Instant, Arc<StoreError>)>,
 }
 
 /// Why a piece was not taken.
@@ -54,33 +51,31 @@ enum Outcome {
 }
 
 impl Writer {
-    pub(super) fn new(config: Config, address: Address, jobs: mpsc::Receiver<Job>) -> Self {
-        Self { config, address, jobs, line: None, tail: None, away: None }
+    /// The writers of a queue.
+    pub(super) fn several(config: &Config, address: &Address, queue: Queue) -> Vec<Self> {
+        let (queue, outage) = (Arc::new(queue), Arc::<Outage>::default());
+        let writer = |number| Self {
+            config: config.clone(),
+            address: address.clone(),
+            number,
+            queue: Arc::clone(&queue),
+            outage: Arc::clone(&outage),
+            line: None,
+            tail: None,
+        };
+        (0..config.writers).map(writer).collect()
     }
 
     /// Serves until the last desk is dropped.
     pub async fn run(mut self) -> Result<(), Infallible> {
         // Told to the log there; the first order tries again.
         let _ = self.connect(None).await;
-        while let Some(first) = self.jobs.recv().await {
-            let group = Group::of(self.gather(first));
+        while let Some(jobs) = self.queue.take(self.number, PIECE_MAX).await {
+            let group = Group::of(jobs);
             let fates = self.serve(group.orders()).await;
             group.answer(&fates);
         }
         Ok(())
-    }
-
-    /// Takes what is waiting beside `first`, and waits for nobody.
-    fn gather(&mut self, first: Job) -> Vec<Job> {
-        let mut count = first.orders.len();
-        let mut jobs = vec![first];
-        while count < PIECE_MAX
-            && let Ok(job) = self.jobs.try_recv()
-        {
-            count += job.orders.len();
-            jobs.push(job);
-        }
-        jobs
     }
 
     /// Finds the fate of every order.
@@ -184,24 +179,18 @@ impl Writer {
 
     /// Connects where that is needed, and makes sure of the stream; whether `doubt` is in it.
     async fn connect(&mut self, doubt: Option<&Piece>) -> Result<bool, Arc<StoreError>> {
-        if let Some((at, error)) = &self.away
-            && at.elapsed() < RETRY_AFTER
-        {
-            return Err(Arc::clone(error));
+        if let Some(error) = self.outage.recent() {
+            return Err(error);
         }
         match self.try_connect(doubt).await {
             Ok(landed) => {
-                if self.away.take().is_some() {
-                    tracing::info!("Postgres is back");
-                }
+                self.outage.ends();
                 Ok(landed)
             }
             Err(error) => {
                 let error = Arc::new(error);
                 self.line = None;
-                if self.away.replace((Instant::now(), Arc::clone(&error))).is_none() {
-                    tracing::warn!(%error, "Postgres is away; stamping requests are refused");
-                }
+                self.outage.goes_on(&error);
                 Err(error)
             }
         }
