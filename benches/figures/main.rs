@@ -24,6 +24,7 @@ mod measure;
 mod peers;
 mod stamping;
 mod support;
+mod tree;
 
 use std::path::PathBuf;
 
@@ -61,6 +62,12 @@ fn main() {
     }
     if wants("P10") {
         intake::adapter(&mut table);
+    }
+    if wants("P11") {
+        tree::queries_of(&corpus, &mut table);
+    }
+    if wants("P12") {
+        tree::enrichment_away(&corpus, &mut table);
     }
     print!("{table}");
 }
