@@ -26,7 +26,7 @@ use self::outage::Outage;
 pub use self::road::EnrichError;
 use self::road::Road;
 use crate::model::digest::Digest;
-use crate::model::intelligence::Intelligence;
+use crate::model::intelligence::{self, Intelligence};
 use crate::model::path::RepoPath;
 use crate::runtime::chain::chain;
 use crate::runtime::metrics::{Counter, Counters, Gauge, Metrics};
@@ -90,6 +90,19 @@ struct Counts {
 pub struct Fetcher {
     enricher: Enricher,
     wanted: mpsc::Receiver<(Digest, RepoPath)>,
+}
+
+/// How long a service that fails is left alone: at first, and at most.
+pub const PAUSES: (Duration, Duration) = (outage::PAUSE_FIRST, outage::PAUSE_MAX);
+
+/// The limits that the contract names, each with the name that it has there.
+pub fn limits() -> [(&'static str, u64); 4] {
+    [
+        ("answer_bytes_max", road::REPLY_BYTES_MAX as u64),
+        ("answers_bytes_max", cache::BYTES_MAX as u64),
+        ("intelligence_bytes_max", intelligence::BYTES_MAX as u64),
+        ("requests_max", REQUESTS_MAX as u64),
+    ]
 }
 
 /// The names of everything that is counted here.

@@ -153,6 +153,25 @@ pub fn limits() -> [(&'static str, u64); 4] {
     ]
 }
 
+/// What a question may be refused with, by its word.
+pub const CODES: [Code; 10] = [
+    Code::BadRequest,
+    Code::ContentTooLarge,
+    Code::DatabaseUnavailable,
+    Code::Forbidden,
+    Code::MethodNotAllowed,
+    Code::NotFound,
+    Code::RateLimited,
+    Code::RequestTimeout,
+    Code::Unauthorized,
+    Code::ValidationError,
+];
+
+/// The paths where questions are answered.
+pub fn questions() -> Vec<&'static str> {
+    guarded_routes().into_iter().map(|(at, _)| at).collect()
+}
+
 /// Every path that is served somewhere, for a contract to be held against.
 pub fn paths() -> Vec<&'static str> {
     guarded_routes().into_iter().chain(open_routes()).map(|(at, _)| at).collect()

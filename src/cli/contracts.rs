@@ -140,6 +140,7 @@ fn differences(dir: &Path, file: &str, own: &str) -> Vec<Difference> {
 fn expected(file: &str, own: &str, told: &Value) -> Value {
     match file {
         "effects/database_adapter_effect.yaml" => effects::adapter(told),
+        "effects/onextree_intelligence.yaml" => effects::onextree(),
         "effects/stamping_effect.yaml" => effects::stamping(told),
         _ => shipped::parse(file, own).expect("the program's copies are read by tests"),
     }

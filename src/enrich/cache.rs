@@ -10,7 +10,7 @@ use crate::model::digest::Digest;
 use crate::model::intelligence::{Intelligence, Unfit};
 
 /// Bytes of everything that is kept.
-const BYTES_MAX: usize = 16 << 20;
+pub(super) const BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of an entry beside what was said.
 const ENTRY_BYTES: usize = 256;

@@ -4,10 +4,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The first pause; each further failure doubles it.
-const PAUSE_FIRST: Duration = Duration::from_secs(1);
+pub(super) const PAUSE_FIRST: Duration = Duration::from_secs(1);
 
 /// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_mins(1);
+pub(super) const PAUSE_MAX: Duration = Duration::from_mins(1);
 
 /// Whether the service is left alone. Written by whoever asked; read before every question.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use crate::runtime::secret::{Secret, SecretError};
 use crate::runtime::trust::{TrustError, client_config};
 
 /// Bytes of a reply, at most.
-const REPLY_BYTES_MAX: usize = 64 * 1024;
+pub(super) const REPLY_BYTES_MAX: usize = 64 * 1024;
 
 /// A reply, as far as it is read.
 #[derive(Deserialize)]

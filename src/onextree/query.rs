@@ -64,6 +64,9 @@ enum Test {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Extension, Self::Path, Self::Name];
+
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

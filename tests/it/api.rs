@@ -1,6 +1,6 @@
 //! The stamping API on a real listener, over the record and over a spool: one suite for both.
 
-mod contract;
+pub mod contract;
 mod limits;
 mod transcript;
 
@@ -19,12 +19,12 @@ use crate::support::block_on;
 use crate::support::record::Record;
 
 /// A listener in this process; it ends with the test's runtime.
-struct Server(std::net::SocketAddr);
+pub struct Server(pub std::net::SocketAddr);
 
-struct Answer {
-    status: u16,
+pub struct Answer {
+    pub status: u16,
     head: String,
-    body: Value,
+    pub body: Value,
 }
 
 impl Answer {

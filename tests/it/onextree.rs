@@ -1,5 +1,7 @@
 //! OnexTree on real agents: what it answers follows the disk, and tells of nothing else.
 
+mod contract;
+
 use std::fs;
 
 use serde_json::{Value, json};

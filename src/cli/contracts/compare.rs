@@ -10,7 +10,11 @@ const PROSE: [&str; 7] =
     ["$comment", "description", "example", "examples", "info", "summary", "title"];
 
 /// Members of a document that are its installation's own.
-const OWN: [(&str, &str); 2] = [("openapi.yaml", "servers"), ("asyncapi.yaml", "parameters")];
+const OWN: [(&str, &str); 3] = [
+    ("asyncapi.yaml", "parameters"),
+    ("onextree.openapi.yaml", "servers"),
+    ("openapi.yaml", "servers"),
+];
 
 /// How what is `told` in `file` differs from what is `expected`.
 pub(super) fn differences(file: &str, expected: &Value, told: &Value) -> Vec<Difference> {

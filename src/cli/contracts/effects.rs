@@ -15,10 +15,11 @@ use crate::adapter::{Reading, breaker};
 use crate::api::limits::{GRADES, limits};
 use crate::api::{self, Code};
 use crate::model::envelope::EVENT_TYPES;
+use crate::onextree::query;
 use crate::runtime::http;
 use crate::runtime::units::HumanDuration;
 use crate::sink::kafka;
-use crate::{adapter, bridge, config, outbox};
+use crate::{adapter, bridge, config, enrich, onextree, outbox};
 
 /// What the adapter writes.
 const ADAPTER_TABLES: [&str; 11] = [
@@ -111,6 +112,49 @@ pub(super) fn stamping(told: &Value) -> Value {
         "health_checks": { "port": port("api"), "paths": watched_paths() },
         "monitoring": { "metrics": bridge::metric_names() },
     })
+}
+
+/// `effects/onextree_intelligence.yaml`.
+pub(super) fn onextree() -> Value {
+    let (pause_first, pause_max) = enrich::PAUSES;
+    let codes =
+        onextree::CODES.map(|code| (code.as_str().to_owned(), code.status().as_u16().into()));
+    let limits = onextree::limits().into_iter().chain(enrich::limits());
+    let metrics = onextree::metric_names().into_iter().chain(enrich::metric_names());
+    json!({
+        "schema_version": "2.0",
+        "node_identity": identity("onextree_intelligence", "stampd run"),
+        "performance_requirements": {
+            "budget_ms": millis(enrich::Config::default().budget),
+            "connections_max": http::Config::default().connections_max,
+        },
+        "input_state": {
+            "contract": "../onextree.openapi.yaml",
+            "limits": object(limits.map(|(name, limit)| (name.to_owned(), limit.into()))),
+        },
+        "output_state": {
+            "degraded": { "degraded": true },
+            "query_types": query::Kind::ALL.map(query::Kind::as_str),
+        },
+        "io_operations": onextree_operations(),
+        // It is asked over HTTP, and tells nobody by itself.
+        "kafka": { "consumes": [], "produces": [] },
+        "error_handling": {
+            "codes": object(codes),
+            "retry": {
+                "backoff_first_ms": millis(pause_first),
+                "backoff_max_ms": millis(pause_max),
+            },
+        },
+        "health_checks": { "port": port("onextree"), "paths": ["/health", "/metrics"] },
+        "monitoring": { "metrics": metrics.collect::<Vec<_>>() },
+    })
+}
+
+/// Each question by the words of its path.
+fn onextree_operations() -> Value {
+    let name = |path: &str| path.trim_start_matches('/').replace('/', "_");
+    object(onextree::questions().into_iter().map(|path| (name(path), json!([path]))))
 }
 
 fn identity(name: &str, program: &str) -> Value {

@@ -14,7 +14,9 @@ macro_rules! shipped {
 pub(super) const SHIPPED: &[(&str, &str)] = shipped![
     "asyncapi.yaml",
     "effects/database_adapter_effect.yaml",
+    "effects/onextree_intelligence.yaml",
     "effects/stamping_effect.yaml",
+    "onextree.openapi.yaml",
     "openapi.yaml",
     "schemas/node-heartbeat.v1.json",
     "schemas/query-requested.v1.json",
