@@ -6,10 +6,12 @@
 mod adapter;
 mod ask;
 mod bridge;
+mod bugreport;
 mod completions;
 mod config;
 mod contracts;
 mod dlq;
+mod doctor;
 pub mod exit;
 mod explain;
 mod hash;
@@ -26,6 +28,7 @@ mod rewrite;
 mod role;
 mod run;
 mod service;
+mod setup;
 mod shell;
 mod stamp;
 mod status;
@@ -45,7 +48,9 @@ use self::shell::Shell;
 /// Gives every file change a durable, provable stamp, offline or not.
 #[derive(Debug, Parser)]
 #[command(name = "stampd", version = crate::VERSION, max_term_width = 100)]
-#[command(after_help = "Start with `stampd run --repo PATH`, then ask `stampd status`.")]
+#[command(
+    after_help = "Start with `stampd setup`, or try `stampd run --repo PATH` and ask `stampd status`."
+)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -55,6 +60,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a config, install and start the service, and look whether all is well
+    Setup(setup::Args),
     /// Watch repos and stamp what changes, in the foreground
     Run(run::Args),
     /// Serve the stamping API over PostgreSQL, in the foreground
@@ -96,6 +103,10 @@ enum Command {
     /// List, print or retry what a sink or the adapter refused for good
     #[command(subcommand)]
     Dlq(dlq::Command),
+    /// Look at all that has to be right, and name what mends the rest
+    Doctor,
+    /// Pack logs, status and config for whoever helps, without secrets and paths
+    Bugreport(bugreport::Args),
     /// Climb the ladder to Kafka, PostgreSQL or a bridge, and name the rung that fails
     Netcheck(netcheck::Args),
     /// Accept what a repo's own .stampd.toml asks for
@@ -130,6 +141,7 @@ impl Cli {
             shell.log_warnings()?;
         }
         match self.command {
+            Command::Setup(args) => setup::run(&shell, &args),
             Command::Run(args) => run::run(&shell, args),
             Command::Bridge(args) => bridge::run(&shell, args),
             Command::Adapter(args) => adapter::run(&shell, args),
@@ -150,6 +162,8 @@ impl Cli {
             Command::Stamp(args) => stamp::run(&shell, &args),
             Command::Validate(args) => validate::run(&shell, &args),
             Command::Dlq(command) => dlq::run(&shell, &command),
+            Command::Doctor => doctor::run(&shell),
+            Command::Bugreport(args) => bugreport::run(&shell, &args),
             Command::Netcheck(args) => netcheck::run(&shell, &args),
             Command::Trust(args) => trust::run(&shell, &args),
             Command::Init(args) => init::run(&shell, &args),

@@ -397,6 +397,18 @@ impl Config {
         }
     }
 
+    /// Every secret that is referred to where its section is in force, by the key that refers to it.
+    pub fn secrets(&self) -> Vec<(String, Secret)> {
+        let of_table = |table: &&Table| table.is_enabled();
+        let secrets = self.settings.tables().filter(of_table).flat_map(|table| {
+            table.section.keys.iter().filter_map(|key| {
+                let secret = table.secret(key.name)?.clone();
+                Some((format!("[{}] {}", table.section.name, key.name), secret))
+            })
+        });
+        secrets.collect()
+    }
+
     /// Every value in force, in the order of the example.
     pub fn shown(&self) -> Vec<Shown> {
         let mut repos = 0;

@@ -14,6 +14,7 @@ pub mod rooted;
 pub mod secret;
 pub mod signal;
 pub mod supervisor;
+pub mod tar;
 pub mod telemetry;
 pub mod time;
 pub mod trust;

@@ -65,7 +65,7 @@ fn show(shell: &Shell, origin: bool) -> anyhow::Result<Exit> {
 }
 
 /// The values as a config file that says the same.
-fn as_toml(values: &[Shown], origin: bool) -> String {
+pub(super) fn as_toml(values: &[Shown], origin: bool) -> String {
     let mut out = String::new();
     let mut section = "";
     for value in values {

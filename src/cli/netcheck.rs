@@ -36,12 +36,12 @@ pub(super) enum Road {
 
 /// A road and its ladder.
 #[derive(Serialize)]
-struct Ladder {
-    road: &'static str,
+pub(super) struct Ladder {
+    pub(super) road: &'static str,
     holds: bool,
     rungs: Vec<Shown>,
     #[serde(skip)]
-    fallen: Option<Rung>,
+    pub(super) fallen: Option<Rung>,
 }
 
 #[derive(Serialize)]
@@ -78,6 +78,11 @@ pub(super) fn run(shell: &Shell, args: &Args) -> anyhow::Result<Exit> {
         some if some.contains(&Class::Park) => Exit::Config,
         _ => Exit::Temporary,
     })
+}
+
+/// Climbs every road of an agent's config.
+pub(super) fn ladders(config: &Config) -> anyhow::Result<Vec<Ladder>> {
+    block_on(climb(config, &Args { road: None, adapter: false }))?
 }
 
 impl Road {

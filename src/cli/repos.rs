@@ -48,8 +48,17 @@ pub(super) struct RemoveArgs {
 pub(super) fn add(shell: &Shell, args: &AddArgs) -> anyhow::Result<Exit> {
     let config = shell.config()?;
     let file = file_of(shell, &config)?;
-    let path = directory(shell, &args.dir)?;
-    check_place(&config, &path, args.nested)?;
+    let repo = new_repo(&config, args, directory(shell, &args.dir)?)?;
+    let (original, text) = Original::read(file)?;
+    let text = edit::with_repo(&text, &repo);
+    rewrite(shell, file, original, &text, |repos| repos.contains(&repo))?;
+    let watched = format!("{} is watched as {}", escaped(repo.path.as_os_str()), repo.name);
+    tell(shell, &config, &Request::Add { repo }, &watched)
+}
+
+/// The repo at `path`, if there may be one beside those of the config.
+fn new_repo(config: &Config, args: &AddArgs, path: PathBuf) -> anyhow::Result<RepoConfig> {
+    check_place(config, &path, args.nested)?;
     let name = args.name.clone().unwrap_or_else(|| name_of(&path));
     if let Some(other) = config.agent.repos.iter().find(|repo| repo.name == name) {
         let place = escaped(other.path.as_os_str());
@@ -58,11 +67,18 @@ pub(super) fn add(shell: &Shell, args: &AddArgs) -> anyhow::Result<Exit> {
     }
     let namespace = args.namespace.clone().map_or_else(|| default_namespace(&path).parse(), Ok)?;
     let (exclude, include) = (Vec::new(), Vec::new());
-    let repo = RepoConfig { name, path, namespace, exclude, include, max_file_size: None };
-    let (original, text) = Original::read(file)?;
-    rewrite(shell, file, original, &edit::with_repo(&text, &repo), |repos| repos.contains(&repo))?;
-    let watched = format!("{} is watched as {}", escaped(repo.path.as_os_str()), repo.name);
-    tell(shell, &config, &Request::Add { repo }, &watched)
+    Ok(RepoConfig { name, path, namespace, exclude, include, max_file_size: None })
+}
+
+/// A directory as `add` would watch it with nothing else said, beside those of the config.
+pub(super) fn found(shell: &Shell, config: &Config, dir: &Path) -> anyhow::Result<RepoConfig> {
+    let args = AddArgs { dir: dir.to_owned(), name: None, namespace: None, nested: false };
+    new_repo(config, &args, directory(shell, dir)?)
+}
+
+/// Adds a directory with nothing else said, as `setup` does it.
+pub(super) fn add_found(shell: &Shell, dir: &Path) -> anyhow::Result<Exit> {
+    add(shell, &AddArgs { dir: dir.to_owned(), name: None, namespace: None, nested: false })
 }
 
 /// Takes a `[[repo]]` out and has it watched no longer.

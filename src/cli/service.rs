@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use directories::BaseDirs;
 use serde::Serialize;
 
-use self::manager::Manager;
+use self::manager::{Manager, Shown};
 use super::exit::{Exit, failed};
 use super::shell::{Format, Shell, print, print_json};
 use super::table::table;
@@ -82,6 +82,15 @@ enum Scope {
     System,
 }
 
+/// What became of an install.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placed {
+    /// It was written and started.
+    Started,
+    /// It was there already, and runs.
+    Current,
+}
+
 /// A service as it is, or would be, installed.
 struct Service {
     manager: Manager,
@@ -111,7 +120,26 @@ pub(super) fn run(shell: &Shell, command: &Command) -> anyhow::Result<Exit> {
     Ok(Exit::Fine)
 }
 
+/// Installs the user's own agent, unless it is.
+pub(super) fn place_own(shell: &Shell) -> anyhow::Result<Placed> {
+    let what = What::own();
+    place(shell, &what, &Service::resolve(shell, &what)?)
+}
+
+/// Whether the user's own agent is installed, and how it is.
+///
+/// # Errors
+/// When there is no service manager that answers.
+pub(super) fn look_at_own(shell: &Shell) -> anyhow::Result<(bool, Shown)> {
+    let service = Service::resolve(shell, &What::own())?;
+    Ok((service.file.exists(), service.manager.show(&service.name)?))
+}
+
 impl What {
+    fn own() -> Self {
+        Self { role: Role::Agent, user: true, system: false, owner: None }
+    }
+
     fn scope(&self) -> Scope {
         if self.system { Scope::System } else { Scope::User }
     }
@@ -240,13 +268,31 @@ fn typed_flags(config: Option<&Path>, state_dir: Option<&Path>) -> Vec<String> {
 
 fn install(shell: &Shell, what: &What) -> anyhow::Result<()> {
     let service = Service::resolve(shell, what)?;
+    match place(shell, what, &service)? {
+        Placed::Started => Ok(()),
+        Placed::Current => {
+            let text = format!(
+                "install the service: it is installed at {} and runs; `stampd service status {}` \
+                 tells how",
+                service.file.display(),
+                what.typed()
+            );
+            Err(failed(Exit::Usage, text))
+        }
+    }
+}
+
+/// Writes a service and starts it, unless that is done already.
+fn place(shell: &Shell, what: &What, service: &Service) -> anyhow::Result<Placed> {
     check_root(what, "install")?;
     if what.role == Role::Agent && what.scope() == Scope::User {
         check_config(shell)?;
     }
-    check_spool(&service)?;
+    check_spool(service)?;
     service.manager.reach()?;
-    check_installed(shell, what, &service)?;
+    if check_installed(shell, what, service)? == Placed::Current {
+        return Ok(Placed::Current);
+    }
     for dir in &service.dirs {
         make_dir(dir, what)?;
     }
@@ -255,17 +301,14 @@ fn install(shell: &Shell, what: &What) -> anyhow::Result<()> {
         .and_then(|()| whole::write(&service.file, service.text.as_bytes(), 0o644))
         .with_context(|| format!("write {}", service.file.display()))?;
     shell.note(&format!("wrote {}", service.file.display()));
-    service.manager.start(&service.name, &service.file).with_context(|| {
-        format!(
-            "start what is written; mend it and say `stampd service install {}` again",
-            what.typed()
-        )
-    })?;
     let typed = what.typed();
+    service.manager.start(&service.name, &service.file).with_context(|| {
+        format!("start what is written; mend it and say `stampd service install {typed}` again")
+    })?;
     shell.note(&format!(
         "the service runs; see `stampd service status {typed}` and `stampd service logs {typed}`"
     ));
-    Ok(())
+    Ok(Placed::Started)
 }
 
 fn check_root(what: &What, verb: &str) -> anyhow::Result<()> {
@@ -299,33 +342,23 @@ fn check_spool(service: &Service) -> anyhow::Result<()> {
 }
 
 /// Whether there is something to do: what is installed as it should be and runs, is not touched.
-fn check_installed(shell: &Shell, what: &What, service: &Service) -> anyhow::Result<()> {
+fn check_installed(shell: &Shell, what: &What, service: &Service) -> anyhow::Result<Placed> {
     let shown = service.manager.show(&service.name)?;
+    let version = version_of_agent(shell).filter(|_| what.role == Role::Agent);
     let Ok(there) = fs::read_to_string(&service.file) else {
-        let agent = version_of_agent(shell).filter(|_| what.scope() == Scope::User);
-        return match agent.filter(|_| !shown.is_active()) {
-            None => Ok(()),
-            Some(_) => Err(failed(
-                Exit::Temporary,
-                "start the service: an agent runs by hand already; end it first",
-            )),
-        };
+        let by_hand = what.scope() == Scope::User && version.is_some() && !shown.is_active();
+        let text = "start the service: an agent runs by hand already; end it first";
+        return if by_hand { Err(failed(Exit::Temporary, text)) } else { Ok(Placed::Started) };
     };
-    let place = service.file.display();
     if !there.contains("stampd") {
+        let place = service.file.display();
         let text = format!("write {place}: what is there is not stampd's; move it away");
         return Err(failed(Exit::Usage, text));
     }
-    let is_current = version_of_agent(shell).is_none_or(|version| version == crate::VERSION);
-    if there == service.text && shown.is_active() && shown.is_enabled() && is_current {
-        let typed = what.typed();
-        let text = format!(
-            "install the service: it is installed at {place} and runs; `stampd service status \
-             {typed}` tells how"
-        );
-        return Err(failed(Exit::Usage, text));
-    }
-    Ok(())
+    let is_current = version.is_none_or(|version| version == crate::VERSION);
+    let runs = shown.is_active() && shown.is_enabled();
+    let is_done = there == service.text && runs && is_current;
+    Ok(if is_done { Placed::Current } else { Placed::Started })
 }
 
 /// The version of the agent that runs now, if one does.

@@ -15,7 +15,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::time::Timestamp;
 
 /// A live agent answers at once; a stuck one shall not hang a script.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often `--watch` looks.
 const EVERY: Duration = Duration::from_secs(1);
 

@@ -22,13 +22,13 @@ fn packaged(name: &str) -> PathBuf {
 
 /// A service manager of one's own: the file `state` holds what it says of any unit, `calls` what it
 /// was told, and `refusal`, if it is there, is all that it ever answers.
-struct Manager {
-    place: Workplace,
+pub struct Manager {
+    pub place: Workplace,
     bin: PathBuf,
 }
 
 impl Manager {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let place = Workplace::new("");
         let bin = place.home.path().join("bin");
         fs::create_dir(&bin).unwrap();
@@ -48,18 +48,24 @@ impl Manager {
         Self { place, bin }
     }
 
-    fn refuses(&self, with: &str) {
+    pub fn refuses(&self, with: &str) {
         fs::write(self.bin.join("refusal"), with).unwrap();
     }
 
-    fn obeys(&self) {
+    pub fn obeys(&self) {
         let _ = fs::remove_file(self.bin.join("refusal"));
     }
 
     /// Runs `stampd service …`; returns the exit code, what it said on either stream, and what the
     /// manager was told.
     fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
-        let mut command = self.place.home.command(&[&["service"], args].concat());
+        self.stampd(&[&["service"], args].concat())
+    }
+
+    /// Runs any command beside this manager.
+    pub fn stampd(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        let mut command = self.place.home.command(args);
+        command.current_dir(self.place.home.path());
         command.env("PATH", format!("{}:/usr/bin:/bin", self.bin.display()));
         let output = command.output().unwrap();
         schema::hold(&output.stdout);

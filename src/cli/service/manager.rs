@@ -23,9 +23,9 @@ pub(super) enum Manager {
 
 /// How a service is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Shown {
+pub(in crate::cli) struct Shown {
     /// `active`, `inactive`, `failed`, … in systemd's words.
-    pub(super) active: String,
+    pub(in crate::cli) active: String,
     /// `enabled`, `disabled`, … or nothing where there is no such thing.
     pub(super) enabled: String,
     /// Its process.
@@ -34,12 +34,12 @@ pub(super) struct Shown {
 
 impl Shown {
     /// Whether it runs, or is about to.
-    pub(super) fn is_active(&self) -> bool {
+    pub(in crate::cli) fn is_active(&self) -> bool {
         matches!(self.active.as_str(), "active" | "activating" | "reloading")
     }
 
     /// Whether it starts by itself.
-    pub(super) fn is_enabled(&self) -> bool {
+    pub(in crate::cli) fn is_enabled(&self) -> bool {
         self.enabled == "enabled"
     }
 }
