@@ -9,7 +9,8 @@
 //! - `answers` are to questions, `letters` puts dead letters onto their topics, `outlet` is the
 //!   producer of both;
 //! - `road` climbs the ladder to Kafka, for the one line that says why it cannot be reached;
-//!   `health` tells how all of it is, by `view` and `figures`.
+//!   `pending` watches over steps without a workflow; `health` tells how all of it is, by `view` and
+//!   `figures`.
 //!
 //! Promises: each event has its effect once, whatever is killed, stopped, delivered twice or sent
 //! again; a record that cannot be taken stops nothing and is kept whole. What an operation does to
@@ -27,6 +28,7 @@ mod held;
 mod lane;
 pub mod letters;
 mod outlet;
+mod pending;
 pub mod placement;
 mod queue;
 mod read;
@@ -168,6 +170,7 @@ pub async fn start(
     supervisor.spawn("health", http::serve(listener, router, config.http.clone(), stop.clone()));
     let watch = watch::run(config.kafka.clone(), parts.clone(), stop.clone());
     supervisor.spawn("watch over the road", watch);
+    supervisor.spawn("watch over steps", pending::run(parts.clone(), stop.clone()));
     let drain = letters::Drain::new(config, &parts).map_err(ConsumerError::from)?;
     supervisor.spawn("dead letters", drain.run(stop.clone()));
     let consumer = consumer::Consumer::new(config.clone(), parts)?;

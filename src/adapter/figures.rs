@@ -4,6 +4,7 @@ use super::breaker;
 use super::decode::Refusal;
 use super::placement::Beginning;
 use crate::runtime::metrics::{Counter, Counters, Gauge, Histograms, Metrics};
+use crate::store::operations::Waiting;
 
 /// What is counted. Cheap to clone; the parts write, the exposition reads.
 #[derive(Clone)]
@@ -31,6 +32,8 @@ pub(super) struct Figures {
     beginnings: Counters<1>,
     /// Records that a topic no longer had when they were to be read.
     pub(super) expired: Counter,
+    pending_steps: Gauge,
+    pending_steps_longest: Gauge,
 }
 
 impl Figures {
@@ -75,6 +78,14 @@ impl Figures {
                 "stampd_adapter_records_expired_total",
                 "Records that a topic no longer had when they were to be read.",
             ),
+            pending_steps: metrics.gauge(
+                "stampd_adapter_pending_steps",
+                "Steps that wait for their workflow, in the database.",
+            ),
+            pending_steps_longest: metrics.gauge(
+                "stampd_adapter_pending_steps_longest_seconds",
+                "How long the first of them has waited.",
+            ),
         };
         for word in Beginning::WORDS {
             figures.beginnings.of([word]).inc_by(0);
@@ -95,6 +106,12 @@ impl Figures {
     /// How many partitions are read by this process.
     pub(super) fn partitions(&self, count: usize) {
         self.partitions.set(u32::try_from(count).unwrap_or(u32::MAX).into());
+    }
+
+    /// Steps that wait for their workflow.
+    pub(super) fn pending(&self, waiting: &Waiting) {
+        self.pending_steps.set(u32::try_from(waiting.steps).unwrap_or(u32::MAX).into());
+        self.pending_steps_longest.set(waiting.longest.as_secs_f64());
     }
 
     /// A partition is taken up.

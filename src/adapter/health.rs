@@ -74,6 +74,7 @@ fn components(report: &Report) -> Value {
         "kafka": side(&report.kafka),
         "postgres": side(&report.database),
         "dead_letters": side(&report.dead_letters),
+        "pending_steps": side(&report.pending_steps),
         "circuit_breaker": { "status": breaker, "details": { "state": report.breaker } },
     })
 }

@@ -22,6 +22,8 @@ struct State {
     partitions: BTreeMap<Place, Held>,
     /// Written by the drain of dead letters.
     dead_letters: Side,
+    /// Written by the watch over steps that wait.
+    pending_steps: Side,
 }
 
 /// How one side is.
@@ -52,6 +54,7 @@ pub(super) struct Report {
     pub(super) kafka: Option<String>,
     pub(super) database: Option<String>,
     pub(super) dead_letters: Option<String>,
+    pub(super) pending_steps: Option<String>,
     pub(super) breaker: &'static str,
     pub(super) partitions: Vec<PartitionReport>,
 }
@@ -72,6 +75,7 @@ impl View {
             breaker: breaker::State::Closed,
             partitions: BTreeMap::new(),
             dead_letters: Side::Good,
+            pending_steps: Side::Good,
         }))
     }
 
@@ -94,6 +98,11 @@ impl View {
         replace(&mut self.lock().dead_letters, side)
     }
 
+    /// Tells how steps that wait are, and whether that is news.
+    pub(super) fn pending_steps(&self, side: Side) -> bool {
+        replace(&mut self.lock().pending_steps, side)
+    }
+
     pub(super) fn breaker(&self, state: breaker::State) {
         self.lock().breaker = state;
     }
@@ -114,11 +123,13 @@ impl View {
         Report {
             healthy: ready
                 && state.dead_letters == Side::Good
+                && state.pending_steps == Side::Good
                 && state.breaker == breaker::State::Closed,
             ready,
             kafka: state.kafka.reason(),
             database: state.database.reason(),
             dead_letters: state.dead_letters.reason(),
+            pending_steps: state.pending_steps.reason(),
             breaker: state.breaker.as_str(),
             partitions: state.partitions.iter().map(partition).collect(),
         }
@@ -126,7 +137,7 @@ impl View {
 }
 
 impl Side {
-    fn reason(&self) -> Option<String> {
+    pub(super) fn reason(&self) -> Option<String> {
         match self {
             Self::Good => None,
             Self::Unknown => Some("not tried yet".to_owned()),

@@ -33,6 +33,8 @@ use crate::model::class::Class;
 use crate::model::operation::Event;
 use crate::runtime::failpoint;
 
+pub use steps::{Waiting, waiting};
+
 /// What is confirmed is on disk, whatever the server's default; a stronger default stays. And plans
 /// are kept with the session, made when the tables may still be empty: they must not read them whole.
 const SETTINGS: &str = "SELECT set_config('enable_seqscan', 'off', true),

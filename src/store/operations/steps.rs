@@ -1,7 +1,7 @@
 //! Steps, each once, and those that come before their workflow.
 
 use std::collections::BTreeSet;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
@@ -9,6 +9,8 @@ use uuid::Uuid;
 use super::to_text;
 use crate::model::identity::row_id;
 use crate::model::operation::{Event, Operation, Origin, Step};
+use crate::store::error::StoreError;
+use crate::store::session::Session;
 
 /// Any number that no other program is likely to lock: "steps" in ASCII.
 const LOCK: i64 = 0x73_7465_7073;
@@ -91,6 +93,30 @@ pub(super) async fn lock(
     };
     client.execute(lock, &[&LOCK]).await?;
     Ok(())
+}
+
+/// By the database's clock.
+const WAITING: &str = "SELECT count(*),
+        greatest(0, extract(epoch FROM now() - min(received_at)))::double precision
+    FROM public.pending_steps";
+
+/// Steps that wait for their workflow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Waiting {
+    /// How many.
+    pub steps: u64,
+    /// How long the first of them has waited.
+    pub longest: Duration,
+}
+
+/// Counts the steps that wait.
+pub async fn waiting(session: &mut Session) -> Result<Waiting, StoreError> {
+    let row = session.run(async |client| client.query_one(WAITING, &[]).await).await?;
+    let longest: f64 = row.try_get(1)?;
+    Ok(Waiting {
+        steps: row.try_get::<_, i64>(0)?.unsigned_abs(),
+        longest: Duration::from_secs_f64(longest),
+    })
 }
 
 /// The statement's arrays.

@@ -3,6 +3,7 @@
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{Offset, TopicPartitionList};
+use serde_json::json;
 
 use super::contract::effect;
 use super::{Adapter, Stage, started, uuid};
@@ -108,6 +109,35 @@ fn while_the_database_is_shut_the_breaker_opens_and_the_partitions_stay_ours() {
     assert_eq!(stage.value::<i64>("SELECT count(*) FROM adapter_offsets"), 1);
     let regained = adapter.process.log().matches("partitions went to others").count();
     assert_eq!(regained, 0, "it stayed a member of its group");
+    assert!(adapter.process.terminate().success());
+}
+
+#[test]
+fn a_step_without_a_workflow_waits_is_counted_and_told_of_when_it_is_overdue() {
+    let stage = Stage::new();
+    let topic = stage.long("step-completed");
+    stage.topic(&topic, 1);
+    let step = json!({
+        "workflow_id": uuid(), "step_name": "a", "step_order": 0, "status": "COMPLETED",
+    });
+    stage.send(&topic, "a", &step);
+    stage.flush();
+    let adapter = stage.start("adapter");
+    stage.wait_count("pending_steps", 1);
+    assert!(adapter.process.terminate().success());
+    stage.database.batch("UPDATE pending_steps SET received_at = now() - interval '50 hours'");
+    let adapter = stage.start("adapter");
+    let overdue = || {
+        let (_, health) = adapter.get("/health");
+        let reason = &health["components"]["pending_steps"]["details"]["reason"];
+        reason.as_str().is_some_and(|why| why.starts_with("overdue: 1 steps wait"))
+    };
+    wait_until("the step is overdue", overdue);
+    let metrics = adapter.metrics();
+    assert!(metrics.contains("stampd_adapter_pending_steps 1\n"), "{metrics}");
+    assert!(metrics.contains("stampd_adapter_pending_steps_longest_seconds 18"), "{metrics}");
+    assert_eq!(adapter.get("/health").1["status"], "degraded");
+    assert_eq!(stage.count("pending_steps"), 1, "it is not given up");
     assert!(adapter.process.terminate().success());
 }
 
