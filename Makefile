@@ -3,14 +3,14 @@
 
 BED := tests/bed/bed.sh
 
-.PHONY: help run test lint check-macos bench servers servers-stop install packages
+.PHONY: help run test demo lint check-macos bench servers servers-stop install packages
 
 help:
 	@sed -n 's/^## //p' Makefile
 
 ## make run           build and start the agent on this checkout, with no servers
 run:
-	@tests/bed/demo.sh
+	@tests/bed/run.sh
 
 ## make test [T=name] start PostgreSQL and Kafka, run every test and the lints, stop them
 test:
@@ -21,6 +21,11 @@ else
 	@packaging/packages.sh tools
 	@$(BED) run cargo test --locked
 endif
+
+## make demo          play a whole deployment, with an outage and a crash, slowly and with words
+demo:
+	@STAMPD_DEMO=slowly $(BED) run cargo test --locked --quiet --test it -- --exact --nocapture \
+		system::every_scenario_holds_one_after_the_other
 
 ## make lint          rustfmt, clippy and cargo-deny; no warnings are allowed
 lint:

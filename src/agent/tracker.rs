@@ -200,14 +200,16 @@ impl Tracker {
     /// a message, a hint or the next deadline.
     fn rest(&mut self) -> Result<(), SpoolError> {
         self.await_durable()?;
-        if self.lane.is_empty() && !self.retries.any_soon() {
-            self.compared |= std::mem::take(&mut self.ending);
+        let is_settled = self.lane.is_empty() && !self.retries.any_soon();
+        self.compared |= is_settled && std::mem::take(&mut self.ending);
+        // Before those who wait, who may look at once.
+        self.show();
+        if is_settled {
             for waiter in self.waiting.drain(..) {
                 // Whoever gave up waiting no longer needs to know.
                 let _ = waiter.send(());
             }
         }
-        self.show();
         let deadline = self.next_deadline();
         self.inbox.wait(self.lane.finished(), deadline);
         Ok(())

@@ -1,6 +1,6 @@
 //! Adopting a `metadata_stamps` of another program: every row kept, whole or not at all.
 
-mod shapes;
+pub mod shapes;
 
 use serde_json::{Value, json};
 use stampd::cli::exit::Exit;

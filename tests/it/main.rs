@@ -52,6 +52,7 @@ mod sync;
 mod sync_bridge;
 mod sync_kafka;
 mod sync_postgres;
+mod system;
 mod terminal;
 mod trust;
 mod watch_kernel;

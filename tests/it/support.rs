@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "a helper may be ahead of the first test that needs it")]
 
 pub mod answering;
+pub mod audit;
 mod base;
 pub mod bridge;
 pub mod broker;

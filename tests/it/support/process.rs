@@ -70,6 +70,12 @@ impl Home {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
+    /// A variable that was set.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        let of_name = self.variables.iter().rev().find(|(set, _)| set == name);
+        of_name.map(|(_, value)| value.as_str())
+    }
+
     /// A stampd command that knows only this home.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stampd"));
@@ -277,7 +283,9 @@ impl Drop for Agent {
             let _ = self.child.wait();
         }
         if std::thread::panicking() {
-            eprintln!("the agent's log:\n{}", self.log());
+            // Its home may have gone before it.
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            eprintln!("the agent's log:\n{log}");
         }
     }
 }

@@ -36,6 +36,11 @@ pub fn wait_within<T>(deadline: Duration, fact: &str, mut look: impl FnMut() -> 
     }
 }
 
+/// Gives a person the time to read.
+pub fn rest(time: Duration) {
+    sleep(time);
+}
+
 /// [`wait_for`] where the look is a future, for tests that run on tokio.
 pub async fn wait_for_async<T>(fact: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
