@@ -25,4 +25,4 @@ pub mod tree;
 pub mod wait;
 pub mod web;
 
-pub use base::{bed, block_on, random_name};
+pub use base::{bed, block_on, free_port, random_name};

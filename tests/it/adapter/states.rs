@@ -145,7 +145,7 @@ fn a_step_without_a_workflow_waits_is_counted_and_told_of_when_it_is_overdue() {
 fn it_starts_without_servers_says_why_in_one_line_and_waits_for_them() {
     let mut stage = Stage::new();
     stage.home.configure("");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::support::free_port();
     stage.home.set("KAFKA_BOOTSTRAP_SERVERS", &format!("127.0.0.1:{port}"));
     stage.home.set("POSTGRES_HOST", "127.0.0.1");
     stage.home.set("POSTGRES_PORT", "9");

@@ -2,13 +2,14 @@
 //! through a proxy, which is the only address that the broker tells its clients.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rdkafka::ClientConfig;
 use tempfile::TempDir;
 
+use super::free_port;
 use super::proxy::{Proxy, Road};
 use super::wait::{wait_for_async, wait_until};
 
@@ -152,6 +153,5 @@ fn jars() -> PathBuf {
 }
 
 fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound")
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
 }

@@ -1,7 +1,6 @@
 //! A PostgreSQL of a test's own, which it may kill and start again.
 
 use std::fs::{self, File, Permissions};
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,8 +9,8 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 use tempfile::TempDir;
 
 use super::postgres::Address;
-use super::random_name;
 use super::wait::wait_until;
+use super::{free_port, random_name};
 
 /// The server. Dropping it kills it.
 pub struct Cluster {
@@ -42,10 +41,7 @@ impl Cluster {
             .stdin(File::open(&password_file).expect("it was just written"))
             .status();
         assert!(made.expect("initdb starts").success(), "{}", log(dir.path()));
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("it is bound").port();
-        drop(listener);
-        let mut cluster = Self { dir, port, password, process: None };
+        let mut cluster = Self { dir, port: free_port(), password, process: None };
         cluster.restart();
         cluster
     }

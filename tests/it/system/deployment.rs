@@ -3,14 +3,11 @@
 //! As in a network of containers there are two ways to Kafka: the servers take the inner listener, and
 //! the machines of developers, as anybody on the host, the outer one.
 
-use std::net::TcpListener;
-
 use serde_json::Value;
 
 use super::story::Story;
 use crate::agent::{Workplace, text};
 use crate::bridge::{self, Bridge};
-use crate::support::block_on;
 use crate::support::broker::Broker;
 use crate::support::cluster::Cluster;
 use crate::support::kafka::{Record, read_to_end};
@@ -18,6 +15,7 @@ use crate::support::postgres::Address;
 use crate::support::process::{Agent, Home};
 use crate::support::wait::wait_until;
 use crate::support::web::{Reply, Web};
+use crate::support::{block_on, free_port};
 
 /// The topic that every stamp comes to.
 pub const TOPIC: &str = "dev.omninode_bridge.onex.evt.metadata-stamp-created.v1";
@@ -211,10 +209,4 @@ impl Machine {
 pub fn run_sql(address: &Address, sql: &str) {
     let outcome = block_on(|| async { address.connect().await.batch_execute(sql).await });
     outcome.expect("the server takes the statement");
-}
-
-/// A port that was free a moment ago. What is restarted must be found where it was.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
 }
