@@ -50,6 +50,14 @@ pub(super) fn start(
     let router = api::router(state);
     let http = http::Config { refuse: api::refuse, ..config.http.clone() };
     supervisor.spawn("stamping API", http::serve(listener, router, http, supervisor.token()));
+    warn_of_open_door("[api]", config.token.is_none(), address);
     tracing::info!(%address, "the stamping API listens");
     Ok(address)
+}
+
+/// Says at every start that a section leaves its door open to more than this machine.
+pub(super) fn warn_of_open_door(section: &str, open: bool, address: SocketAddr) {
+    if open && !address.ip().is_loopback() {
+        tracing::warn!(%address, "everybody who reaches this address is answered: {section} auth is none");
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::AgentError;
+use super::api::warn_of_open_door;
 use super::roster::{Roster, Tracked};
 use crate::onextree::{self, Config, Repo, State};
 use crate::runtime::http::{self, Bearer};
@@ -34,6 +35,7 @@ pub(super) fn start(
     let served =
         http::serve(listener, onextree::router(state), config.http.clone(), supervisor.token());
     supervisor.spawn("onextree", served);
+    warn_of_open_door("[onextree]", config.token.is_none(), address);
     tracing::info!(%address, "OnexTree listens");
     Ok(address)
 }

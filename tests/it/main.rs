@@ -19,6 +19,7 @@ mod config;
 mod conformance;
 mod contracts;
 mod control;
+mod deploy;
 mod diagnose;
 mod enrich;
 mod fuzz;
