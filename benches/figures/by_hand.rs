@@ -91,9 +91,13 @@ impl Session {
 
     /// How many stamps of all streams are confirmed.
     pub fn size(&self) -> u64 {
-        let sql = "SELECT coalesce(sum(size), 0)::bigint FROM streams";
+        self.number("SELECT coalesce(sum(size), 0)::bigint FROM streams")
+    }
+
+    /// The number that a query gives.
+    pub fn number(&self, sql: &str) -> u64 {
         let row = self.runtime.block_on(self.client.query_one(sql, &[])).expect("it answers");
-        u64::try_from(row.get::<_, i64>(0)).expect("a size is not negative")
+        u64::try_from(row.get::<_, i64>(0)).expect("it counts something")
     }
 }
 

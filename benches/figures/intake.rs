@@ -71,7 +71,8 @@ fn mix() -> f64 {
     block_on(|| take_all(&login, &records))
 }
 
-fn of_any_slug(n: u64) -> (Slug, Vec<u8>) {
+/// The `n`th of records of every slug in turn.
+pub fn of_any_slug(n: u64) -> (Slug, Vec<u8>) {
     let (event_id, one, few) = (Uuid::from_u128(n.into()), n / 7, n / 7 % 100);
     let (workflow, some) = (Uuid::from_u128(one.into()), Uuid::from_u128(few.into()));
     let (slug, payload) = match n % 7 {
@@ -111,7 +112,8 @@ fn of_any_slug(n: u64) -> (Slug, Vec<u8>) {
     (slug, json!({ "event_id": event_id, "payload": payload }).to_string().into_bytes())
 }
 
-fn migrated(admin: &Address) {
+/// Makes the schema.
+pub fn migrated(admin: &Address) {
     block_on(|| async {
         let mut session = record::session(admin).await;
         migrate::run(&mut session, &mut |_| ()).await.expect("it migrates");

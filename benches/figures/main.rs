@@ -14,6 +14,7 @@
     reason = "a benchmark counts in f64, speaks on stdout and stops where it cannot measure"
 )]
 
+mod backlog;
 mod by_hand;
 mod corpus;
 mod delivery;
@@ -62,6 +63,9 @@ fn main() {
     }
     if wants("P10") {
         intake::adapter(&mut table);
+    }
+    if wants("P10-backlog") {
+        backlog::drain(&mut table);
     }
     if wants("P11") {
         tree::queries_of(&corpus, &mut table);
