@@ -44,6 +44,9 @@ const CONNECT_MAX: Duration = Duration::from_millis(700);
 /// How long the network may owe us an acknowledgement. A slow server's machine still gives them.
 const SILENCE_MAX: Duration = Duration::from_millis(800);
 
+/// About how many orders a transaction takes; a caller who brings more gets several, side by side.
+const PIECE_MAX: usize = 250;
+
 /// What a desk needs.
 #[derive(Clone)]
 pub struct Config {
@@ -128,18 +131,33 @@ pub fn open(config: &Config) -> Result<(Desk, Vec<Writer>), AddressError> {
 
 impl Desk {
     /// Stamps contents, durable when this returns; the answers are in the order of the orders.
+    ///
+    /// An error is of all or of some: bringing the same orders again is right in any case.
     pub async fn stamp(
         &self,
         orders: Vec<Order>,
     ) -> Result<Vec<Result<Stamped, Refused>>, StoreError> {
-        let answer = async {
-            let (reply, answer) = oneshot::channel();
-            let job = Job { orders, reply };
-            self.jobs.send(job).await.map_err(|_| StoreError::Stopped)?;
-            answer.await.unwrap_or(Err(StoreError::Stopped))
-        };
-        let answered = timeout(self.patience, answer).await;
+        let answered = timeout(self.patience, self.bring(orders)).await;
         answered.unwrap_or(Err(StoreError::Timeout(self.patience)))
+    }
+
+    async fn bring(
+        &self,
+        mut orders: Vec<Order>,
+    ) -> Result<Vec<Result<Stamped, Refused>>, StoreError> {
+        let mut answers = Vec::with_capacity(orders.len());
+        let mut awaited = Vec::with_capacity(orders.len().div_ceil(PIECE_MAX));
+        while !orders.is_empty() {
+            let rest = orders.split_off(orders.len().min(PIECE_MAX));
+            let (reply, answer) = oneshot::channel();
+            let job = Job { orders: std::mem::replace(&mut orders, rest), reply };
+            self.jobs.send(job).await.map_err(|_| StoreError::Stopped)?;
+            awaited.push(answer);
+        }
+        for answer in awaited {
+            answers.extend(answer.await.unwrap_or(Err(StoreError::Stopped))?);
+        }
+        Ok(answers)
     }
 
     /// The rows of a content, newest first; of one namespace and one path where they are given.

@@ -204,6 +204,20 @@ async fn a_batch_of_old_new_double_and_bad_orders_is_answered_one_by_one() {
 }
 
 #[tokio::test]
+async fn a_large_batch_is_answered_in_its_order_whoever_serves_its_parts() {
+    let mut record = Record::create().await;
+    let desk = desk_with(&server(&mut record), |config| config.writers = 2);
+    // The second half is the first one again, in jobs of its own.
+    let contents: Vec<String> = (0..600).map(|n| format!("item {}", n % 300)).collect();
+    let answers = desk.stamp(contents.iter().map(|content| order(content)).collect()).await;
+    let answers: Vec<Stamped> = answers.unwrap().into_iter().map(Result::unwrap).collect();
+    let asked = contents.iter().map(|content| order(content).stamp_id());
+    assert!(answers.iter().map(|stamped| stamped.row.id).eq(asked), "each got its own");
+    assert_eq!(answers.iter().filter(|stamped| stamped.fresh).count(), 300);
+    assert_eq!(record.count("SELECT count(*) FROM metadata_stamps").await, 300);
+}
+
+#[tokio::test]
 async fn a_row_of_another_program_answers_under_its_own_id() {
     let mut record = Record::create().await;
     let desk = desk(&server(&mut record));

@@ -10,14 +10,12 @@ use super::group::{Fate, Group};
 use super::line::{Line, Piece, Said, Tail};
 use super::outage::Outage;
 use super::queue::Queue;
-use super::{Config, Refused};
+use super::{Config, PIECE_MAX, Refused};
 use crate::model::class::Class;
 use crate::model::content::{Order, Row};
 use crate::store::address::Address;
 use crate::store::error::{RACE, StoreError};
 
-/// Orders that a transaction takes; a caller who brings more gets several.
-const PIECE_MAX: usize = 1_000;
 /// How often a piece is tried again because another was faster or the connection was lost.
 const TRIES_MAX: u32 = 5;
 /// One of the writers of a desk.
