@@ -66,6 +66,24 @@ fn answers_follow_the_disk() {
 }
 
 #[test]
+fn repos_come_and_go_while_it_answers() {
+    let place = Workplace::new(ONEXTREE);
+    write(&place.repo, "one.rs", "1");
+    let other = place.home.path().join("other");
+    write(&other, "two.rs", "2");
+    let (agent, listen) = start(&place);
+    let mut client = Client::connect(&listen);
+    let query = json!({"query": ".rs"});
+    assert_eq!(found(&mut client, &query), ["one.rs"]);
+    place.home.must(&["add", other.to_str().unwrap()]);
+    wait_until("the new repo is found", || found(&mut client, &query) == ["one.rs", "two.rs"]);
+    place.home.must(&["remove", "app"]);
+    assert_eq!(found(&mut client, &query), ["two.rs"]);
+    drop(client);
+    assert!(agent.terminate().success());
+}
+
+#[test]
 fn it_counts_what_there_is_repo_by_repo() {
     let place = Workplace::new("");
     let other = place.home.path().join("other");

@@ -199,6 +199,27 @@ fn a_spool_of_a_newer_version_refuses_an_older_one_with_the_way_back() {
 }
 
 #[test]
+fn a_service_of_the_machine_is_for_root() {
+    let manager = Manager::new();
+    for verb in ["install", "uninstall"] {
+        let mut command = manager.place.home.unprivileged(&["service", verb, "--system", "bridge"]);
+        command.env("PATH", format!("{}:/usr/bin:/bin", manager.bin.display()));
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        match verb {
+            "install" => {
+                assert_eq!(output.status.code(), Some(8), "{said}");
+                let typed = "`sudo stampd service install --system bridge`";
+                assert!(said.contains(typed), "{said}");
+            }
+            // It is not there, whoever asks.
+            _ => assert_eq!(output.status.code(), Some(7), "{said}"),
+        }
+    }
+    assert!(!manager.bin.join("calls").exists());
+}
+
+#[test]
 fn units_of_the_machine_name_their_user_their_config_and_what_they_may_write() {
     let manager = Manager::new();
     let (code, text, _) = manager.run(&["print", "--system", "--for", "root"]);
