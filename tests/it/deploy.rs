@@ -4,6 +4,7 @@
 
 mod compose;
 mod dockerfile;
+mod watching;
 
 use std::path::{Path, PathBuf};
 

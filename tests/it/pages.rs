@@ -14,6 +14,7 @@ use self::visitor::Visitor;
 use super::support::cluster::Cluster;
 use super::support::terminal::{Session, Shows};
 use super::support::tree::write;
+use super::support::{bed, random_name};
 
 /// What a fence may be. `sh` is typed here, `console` in the test of the API's guide; `text` is what
 /// no machine of ours can be told.
@@ -109,6 +110,23 @@ fn the_bridges_page_leads_to_a_first_stamp_over_http() {
     }
     let hash = blake3::hash(b"Hello World").to_hex();
     assert!(ann.shown().contains(hash.as_str()), "{}", ann.shown());
+}
+
+#[test]
+fn the_deployments_page_leads_to_a_bridge_and_an_adapter_over_one_database() {
+    let cluster = Cluster::start();
+    let mut owner = of_the_database(&cluster);
+    owner.means("localhost:9092", &bed("STAMPD_TEST_KAFKA"));
+    owner.set("SERVICE_PORT", "0");
+    owner.set("DATABASE_ADAPTER_PORT", "0");
+    // Nobody else's topics are read.
+    owner.set("OMNINODE_ENV", &random_name("env"));
+    for fence in page("docs/deploy.md").iter().filter(|fence| fence.word == "sh") {
+        owner.types(&fence.text);
+    }
+    owner.types("stampd migrate --check");
+    owner.types("stampd netcheck postgres --adapter");
+    owner.types("stampd netcheck kafka --adapter");
 }
 
 #[test]

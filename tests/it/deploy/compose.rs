@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::text;
+use super::{text, watching};
 use crate::support::bed;
 use crate::support::broker::Broker;
 use crate::support::postgres::{Address, Database};
@@ -235,8 +235,15 @@ impl Played {
 
     /// The status of a request by somebody who calls the service so.
     fn asked_as(&self, host: &str, path: &str) -> u16 {
-        let web = Web(SocketAddr::from(([127, 0, 0, 1], self.port)));
-        web.ask("GET", path, &[("Host", host)], "").expect("it answers").status
+        self.web().ask("GET", path, &[("Host", host)], "").expect("it answers").status
+    }
+
+    fn web(&self) -> Web {
+        Web(SocketAddr::from(([127, 0, 0, 1], self.port)))
+    }
+
+    fn metrics(&self) -> String {
+        self.web().get("/metrics").body
     }
 }
 
@@ -254,6 +261,14 @@ impl Servers {
         let word = word.replace("kafka:9092", &self.kafka);
         if word == "/repo" { self.repo.clone() } else { word }
     }
+}
+
+/// Asks a bridge for what it counts only when it happens.
+fn provoke(bridge: Web) {
+    let stamp = serde_json::json!({"content": "Hello", "namespace": "it.deploy.tests"});
+    assert_eq!(bridge.post("/stamp", &stamp).status, 200);
+    assert_eq!(bridge.get("/stamp/none").status, 404);
+    assert_eq!(bridge.get("/api/v1/streams").status, 401);
 }
 
 #[test]
@@ -281,6 +296,12 @@ fn the_services_start_in_their_order_and_a_change_in_the_repository_becomes_rows
     let paths =
         "SELECT count(DISTINCT path)::bigint FROM stamp_events WHERE path IN ('a.md', 'b.md')";
     assert_eq!(servers.admin.value::<i64>(paths), 2);
+    provoke(bridge.web());
+    wait_until("every metric that is watched is emitted", || {
+        let told = [&bridge, &adapter, &agent].map(Played::metrics).concat();
+        let lacks = |name: &String| !told.contains(&format!("# TYPE {name} "));
+        !watching::named().iter().any(lacks)
+    });
     for (service, name) in [(&bridge, "bridge"), (&adapter, "adapter"), (&agent, "agent")] {
         assert_eq!(service.asked_as(&format!("{name}:{}", service.port), "/health"), 200, "{name}");
         assert_eq!(service.asked_as("evil.example", "/health"), 403, "{name}");
