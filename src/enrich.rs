@@ -38,6 +38,9 @@ const REQUESTS_MAX: usize = 16;
 /// Contents of files that may wait to be asked about; further ones are asked about another time.
 const WANTED_MAX: usize = 1_024;
 
+/// Bytes of what is asked about; OnexTree takes no more.
+const CONTEXT_BYTES_MAX: usize = 1_024;
+
 /// Where the service is, and how long it may take.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -175,7 +178,7 @@ impl Enricher {
             return None;
         }
         let question = json!({
-            "context": context,
+            "context": shortened(context),
             "include_patterns": true,
             "include_relationships": true,
             "file_hash": digest.to_string(),
@@ -192,6 +195,11 @@ impl Enricher {
                 counts.answered();
                 Some(cache.keep(*digest, said))
             }
+            Err(error @ EnrichError::Refused(_)) => {
+                counts.asked("refused");
+                tracing::debug!(%error, "a stamp goes without intelligence");
+                None
+            }
             Err(error) => {
                 counts.failed();
                 if let Some(pause) = outage.began(Instant::now()) {
@@ -201,6 +209,15 @@ impl Enricher {
                 None
             }
         }
+    }
+}
+
+/// What a service takes of a context: the end of a path says more than its beginning.
+fn shortened(context: &str) -> &str {
+    let begin = context.ceil_char_boundary(context.len().saturating_sub(CONTEXT_BYTES_MAX));
+    match context[begin..].trim() {
+        "" => "content",
+        context => context,
     }
 }
 
@@ -256,5 +273,18 @@ impl Counts {
     fn failed(&self) {
         self.asked("error");
         self.degraded.set(1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_is_what_a_service_takes() {
+        let long = format!("ä{}/main.rs", "ä".repeat(CONTEXT_BYTES_MAX));
+        assert!(shortened(&long).ends_with("/main.rs"));
+        assert!(shortened(&long).len() <= CONTEXT_BYTES_MAX);
+        assert_eq!((shortened("src/a b.rs"), shortened(" ")), ("src/a b.rs", "content"));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -48,6 +48,9 @@ pub enum EnrichError {
     /// It does not answer in time.
     #[error("have an answer of the intelligence service within {0:?}")]
     Slow(Duration),
+    /// It does not take this question, and may well take others.
+    #[error("have this question taken: the intelligence service answers {0}")]
+    Refused(StatusCode),
     /// It answers otherwise than it should.
     #[error("understand the intelligence service: {0}; look whether [intelligence] url is right")]
     Wrong(String),
@@ -84,11 +87,13 @@ impl Road {
         }
         let request = request.header(CONTENT_TYPE, "application/json").body(question.to_string());
         let response = request.send().await.map_err(EnrichError::Lost)?;
-        let status = response.status();
-        if !status.is_success() {
-            return Err(EnrichError::Wrong(format!("it answers {status}")));
+        match response.status() {
+            status if status.is_success() => said(&read(response).await?),
+            status @ (StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY) => {
+                Err(EnrichError::Refused(status))
+            }
+            status => Err(EnrichError::Wrong(format!("it answers {status}"))),
         }
-        said(&read(response).await?)
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Live {
     /// As many as there were repos at the last question; written by whoever asks.
     shelves: Mutex<Vec<Shelf>>,
     reader: Mutex<Reader>,
-    seats: Semaphore,
+    seats: Arc<Semaphore>,
     counts: Counts,
 }
 
@@ -66,7 +66,7 @@ impl Live {
             repos,
             shelves: Mutex::default(),
             reader: Mutex::new(reader),
-            seats: Semaphore::new(SEATS),
+            seats: Arc::new(Semaphore::new(SEATS)),
             counts: counts.clone(),
         }
     }
@@ -76,9 +76,12 @@ impl Live {
         self: &Arc<Self>,
         answer: impl FnOnce(&[Shelf]) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let _seat = self.seats.acquire().await.expect("the seats are never closed");
+        let seat = Arc::clone(&self.seats).acquire_owned().await;
+        let seat = seat.expect("the seats are never closed");
         let live = Arc::clone(self);
         let asked = tokio::task::spawn_blocking(move || {
+            // Held to the end of the work, also when the client has left.
+            let _seat = seat;
             let shelves = live.arrange();
             live.follow(&shelves).map_err(|error| unreadable(&error))?;
             answer(&shelves)

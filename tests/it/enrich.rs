@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use self::service::{Mode, Service};
 use crate::agent::delivery::Servers;
 use crate::agent::{Workplace, text};
-use crate::support::block_on;
 use crate::support::client::Client;
 use crate::support::postgres::Address;
 use crate::support::process::Agent;
 use crate::support::tree::write;
 use crate::support::wait::{wait_for, wait_until};
+use crate::support::{block_on, free_port};
 
 fn enricher(service: &Service) -> (Enricher, Fetcher) {
     let budget = Duration::from_millis(200);
@@ -63,6 +63,16 @@ async fn whatever_is_wrong_with_it_the_stamp_goes_without_and_it_is_left_alone()
         wait_until_answered(&enricher).await;
         assert!(!enricher.is_degraded(), "{mode:?}");
     }
+}
+
+#[tokio::test]
+async fn a_question_that_is_not_taken_is_no_outage() {
+    let service = Service::start(Mode::Refuses);
+    let (enricher, _fetcher) = enricher(&service);
+    assert_eq!(ask(&enricher, "a").await, degraded());
+    assert!(!enricher.is_degraded());
+    service.set(Mode::Good);
+    assert_eq!(ask(&enricher, "b").await["intelligence"]["context"], "b");
 }
 
 async fn wait_until_answered(enricher: &Enricher) {
@@ -201,7 +211,7 @@ fn stamps_of_files_carry_what_was_said_of_their_content_before() {
 
 #[test]
 fn an_agent_can_be_asked_by_itself() {
-    let port = service::free_port();
+    let port = free_port();
     let tree = format!("[onextree]\nlisten = \"127.0.0.1:{port}\"\n");
     let place = Workplace::new(&format!("{tree}{}", config(&format!("http://127.0.0.1:{port}"))));
     write(&place.repo, "a.md", "# a");

@@ -3,6 +3,7 @@
 mod contract;
 
 use std::fs;
+use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
@@ -299,6 +300,37 @@ fn beyond_loopback_it_asks_for_a_token_or_says_that_it_does_not() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(78));
     assert!(said.contains("[onextree] listen: beyond loopback everybody could call"), "{said}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_its_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let place = Workplace::new(&format!("[onextree]\nlisten = \"{address}\"\n"));
+    let refused = place.home.run(&["run"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(75));
+    assert!(said.contains(&format!("listen on {address}: ")), "{said}");
+    assert!(said.contains("set another [onextree] listen"), "{said}");
+}
+
+#[test]
+fn repos_that_come_and_go_are_told_of_while_they_are_there() {
+    let place = Workplace::new(ONEXTREE);
+    let other = place.home.path().join("lib");
+    write(&other, "lib.rs", "1");
+    let (agent, listen) = start(&place);
+    let mut client = Client::connect(&listen);
+    let lib = other.to_str().expect("is text");
+    assert_eq!(client.post("/generate", &json!({"project_root": lib})).0, 400);
+    place.home.must(&["add", lib, "--namespace", "x.y.z"]);
+    wait_until("it is told of", || found(&mut client, &json!({"query": ".rs"})) == ["lib.rs"]);
+    assert_eq!(client.post("/generate", &json!({"project_root": lib})).0, 200);
+    place.home.must(&["remove", lib]);
+    assert_eq!(found(&mut client, &json!({"query": ".rs"})), [""; 0]);
+    assert_eq!(client.post("/generate", &json!({"project_root": lib})).0, 400);
+    drop(client);
+    assert!(agent.terminate().success());
 }
 
 #[test]

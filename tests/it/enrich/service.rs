@@ -17,6 +17,8 @@ pub enum Mode {
     Silent,
     /// It hangs up.
     HangsUp,
+    /// 422: it does not take this question.
+    Refuses,
     /// 500.
     Broken,
     /// 302 to elsewhere.
@@ -55,11 +57,6 @@ struct Shared {
     mode: Mutex<Mode>,
     asked: AtomicUsize,
     stop: AtomicBool,
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Service {
@@ -132,6 +129,7 @@ fn converse(stream: TcpStream, shared: &Shared) {
             return;
         }
         Mode::HangsUp => return,
+        Mode::Refuses => page("422 Unprocessable Content", "{}"),
         Mode::Broken => page("500 Internal Server Error", &good.to_string()),
         Mode::Redirects => page("302 Found\r\nLocation: http://127.0.0.1:1/", ""),
         Mode::Page => page("200 OK", "<html>"),
