@@ -90,6 +90,7 @@ mod tests {
             assert!(cache.kept().bytes <= BYTES_MAX);
         }
         assert!(cache.get(&digest(0)).is_none() && cache.get(&digest(999)).is_some());
-        assert_eq!(cache.kept().said.len(), cache.kept().order.len());
+        let kept = cache.kept();
+        assert_eq!(kept.said.len(), kept.order.len());
     }
 }
