@@ -102,7 +102,7 @@ mod tests {
         let held = Intelligence::new(object(said)).expect("it can be held");
         assert_eq!(
             held.as_str(),
-            r#"{"a":[1,-3,"1e300",null,"ä"],"b":"0.5","n":"18446744073709551615"}"#
+            r#"{"a":[1,-3,"1e+300",null,"ä"],"b":"0.5","n":"18446744073709551615"}"#
         );
     }
 
