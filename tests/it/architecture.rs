@@ -94,7 +94,6 @@ const REACH: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("libc", &["hash::mapped", "runtime::rooted"]),
     ("memchr", &["model::onex_text", "onextree"]),
-    ("mimalloc", &["main"]),
     ("notify", &["watch::os"]),
     ("prometheus", &["runtime::metrics"]),
     ("rdkafka", &["sink::kafka", "adapter"]),
