@@ -5,19 +5,20 @@
 //! force. A subject is a git repository (by its common directory, so that one decision counts for
 //! all its worktrees) or, without git, a root. The last good version belongs to one root.
 //!
-//! Promises: a write is whole or did not happen (temporary file, fsync, rename, fsync of the
-//! directory); a file that is damaged or speaks of another subject is an error, never trust.
+//! Promises: a write is whole or did not happen (`runtime::whole`); a file that is damaged or speaks of
+//! another subject is an error, never trust.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{self, DirBuilder, File};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::git::GitDir;
 use super::policy::FILE_BYTES_MAX;
 use crate::model::digest::Digest;
 use crate::runtime::rooted::Root;
+use crate::runtime::whole;
 
 /// The first line of a file of ours, before the subject's path, a NUL and a line feed.
 const HEADER: &[u8] = b"stampd trust v1 ";
@@ -142,16 +143,7 @@ impl Store {
         let path = self.path(subject, part);
         let write = || {
             DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-            // Written beside its place, and only then moved there: a crash leaves the old version.
-            let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-            let mut options = OpenOptions::new();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            file.write_all(&header(subject))?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            self.sync()
+            whole::write(&path, &[&header(subject), bytes].concat(), 0o600)
         };
         write().map_err(|source| TrustError::Io { path: path.clone(), source })
     }
@@ -165,7 +157,7 @@ impl Store {
         }
     }
 
-    /// Makes a rename or a removal durable.
+    /// Makes a removal durable.
     fn sync(&self) -> io::Result<()> {
         File::open(&self.dir)?.sync_all()
     }
