@@ -79,7 +79,7 @@ pub(super) fn examine(shell: &Shell) -> anyhow::Result<Vec<Finding>> {
             return Ok(vec![Finding::fail("config", text, "stampd config check")]);
         }
     };
-    let status = agent::status(shell, &config);
+    let status = shell.status(&config, super::status::PATIENCE);
     let mut findings = of_config(shell, &config);
     findings.extend(machine::permissions(&config));
     findings.push(machine::watches(status.as_deref().ok()));

@@ -271,9 +271,8 @@ pub(super) fn list(shell: &Shell) -> anyhow::Result<Exit> {
 }
 
 fn status(shell: &Shell, config: &Config) -> anyhow::Result<Option<Status>> {
-    match shell.ask(config, &Request::Status, Some(PATIENCE)) {
-        Ok(Reply::Status(status)) => Ok(Some(*status)),
-        Ok(reply) => Err(unexpected("read the status", reply)),
+    match shell.status(config, PATIENCE) {
+        Ok(status) => Ok(Some(*status)),
         Err(error) if is_not_running(&error) => Ok(None),
         Err(error) => Err(error),
     }

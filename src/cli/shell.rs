@@ -12,6 +12,7 @@ use super::exit::{Exit, failed};
 use super::table::Palette;
 use crate::config::{self, Config, Environment, Flags};
 use crate::control::{self, Refusal, Reply, Request, socket_path};
+use crate::model::status::Status;
 use crate::runtime::telemetry::{self, Style};
 use crate::runtime::units::HumanDuration;
 
@@ -119,6 +120,18 @@ impl Shell {
     ) -> anyhow::Result<Reply> {
         let socket = self.socket(config);
         heard(block_on(control::call(&socket, request, self.timeout().or(patience)))??)
+    }
+
+    /// What the agent says of itself.
+    pub(super) fn status(
+        &self,
+        config: &Config,
+        patience: Duration,
+    ) -> anyhow::Result<Box<Status>> {
+        match self.ask(config, &Request::Status, Some(patience))? {
+            Reply::Status(status) => Ok(status),
+            reply => Err(unexpected("read the status", reply)),
+        }
     }
 
     /// Tells the agent, and waits only until it has taken the request or refused it.

@@ -4,10 +4,9 @@ use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use super::exit::Exit;
-use super::shell::{Format, Shell, print, print_json, unexpected};
+use super::shell::{Format, Shell, print, print_json};
 use super::table::{Ink, Palette, age, bytes, count, local, safe, span, table, uptime};
 use crate::config::Config;
-use crate::control::{Reply, Request};
 use crate::model::status::{
     AgentState, IntelligenceState, Pause, ReachState, RepoState, RepoStatus, SinkStatus, Status,
 };
@@ -39,10 +38,7 @@ pub(super) fn run(shell: &Shell, args: &Args) -> anyhow::Result<Exit> {
 }
 
 fn show(shell: &Shell, config: &Config, before: &str) -> anyhow::Result<Exit> {
-    let status = match shell.ask(config, &Request::Status, Some(PATIENCE))? {
-        Reply::Status(status) => status,
-        reply => return Err(unexpected("read the status", reply)),
-    };
+    let status = shell.status(config, PATIENCE)?;
     match shell.format {
         Format::Human => {
             let text = render(&status, Clock::system().now(), shell.palette());

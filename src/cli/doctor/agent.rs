@@ -3,20 +3,12 @@
 use super::Finding;
 use crate::cli::netcheck;
 use crate::cli::service;
-use crate::cli::shell::{Shell, unexpected};
+use crate::cli::shell::Shell;
 use crate::config::Config;
-use crate::control::{ControlError, Reply, Request};
+use crate::control::ControlError;
 use crate::model::class::Class;
 use crate::model::status::{AgentState, Status};
 use crate::spool::{SpoolError, open_read_only};
-
-/// What the agent says of itself.
-pub(super) fn status(shell: &Shell, config: &Config) -> anyhow::Result<Box<Status>> {
-    match shell.ask(config, &Request::Status, Some(super::super::status::PATIENCE))? {
-        Reply::Status(status) => Ok(status),
-        reply => Err(unexpected("read the status", reply)),
-    }
-}
 
 /// Whether the agent is a service, or need not be one.
 pub(super) fn service(shell: &Shell, runs: bool) -> Finding {

@@ -13,7 +13,6 @@ use super::manager;
 use super::{Role, Scope, Service, What};
 use crate::cli::exit::{Exit, failed};
 use crate::cli::shell::Shell;
-use crate::control::{Reply, Request};
 use crate::runtime::whole;
 use crate::spool::{SpoolError, open_read_only};
 
@@ -108,10 +107,7 @@ fn check_installed(shell: &Shell, what: &What, service: &Service) -> anyhow::Res
 /// The version of the agent that runs now, if one does.
 fn version_of_agent(shell: &Shell) -> Option<String> {
     let config = shell.config().ok()?;
-    match shell.ask(&config, &Request::Status, Some(manager::PATIENCE)).ok()? {
-        Reply::Status(status) => Some(status.version),
-        Reply::Done | Reply::Unfinished { .. } | Reply::Refused { .. } => None,
-    }
+    shell.status(&config, manager::PATIENCE).ok().map(|status| status.version)
 }
 
 /// Makes a directory that the sandbox opens when it is built, owned by whoever the service runs as.
