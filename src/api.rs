@@ -226,16 +226,18 @@ fn told_to_all() -> [(String, MethodRouter<Api>); 9] {
     ]
 }
 
-async fn not_found() -> Problem {
+/// What is said where there is no route.
+pub(crate) async fn not_found() -> Problem {
     Problem::new(Code::NotFound, "there is no such route")
 }
 
-async fn not_allowed() -> Problem {
+/// What is said of a method that a route does not take.
+pub(crate) async fn not_allowed() -> Problem {
     Problem::new(Code::MethodNotAllowed, "the route does not take this method")
 }
 
 /// Lets in who brings the token.
-async fn admit(
+pub(crate) async fn admit(
     axum::extract::State(token): axum::extract::State<Bearer>,
     request: Request,
     next: Next,

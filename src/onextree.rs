@@ -32,7 +32,7 @@ use axum::routing::{MethodRouter, get, post};
 use self::counts::Counts;
 use self::live::Live;
 use self::routes::{find, generate, health, intelligence, knowledge, navigate, root, stats};
-use crate::api::{CORRELATION, Code, Problem, refuse, return_id};
+use crate::api::{CORRELATION, Code, admit, not_allowed, not_found, refuse, return_id};
 use crate::model::status::RepoState;
 use crate::runtime::http::{self, Bearer};
 use crate::runtime::metrics::Metrics;
@@ -127,10 +127,8 @@ pub fn router(state: State) -> Router {
         router = router.route(at, answers);
     }
     router
-        .fallback(async || Problem::new(Code::NotFound, "there is no such route"))
-        .method_not_allowed_fallback(async || {
-            Problem::new(Code::MethodNotAllowed, "the route does not take this method")
-        })
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(Arc::clone(&tree), attend))
         .with_state(tree)
@@ -190,19 +188,6 @@ fn guarded_routes() -> Vec<Route> {
 
 fn open_routes() -> Vec<Route> {
     vec![("/", get(root::root)), ("/health", get(health::health)), ("/metrics", get(root::metrics))]
-}
-
-/// Lets in who brings the token.
-async fn admit(
-    axum::extract::State(token): axum::extract::State<Bearer>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    if !token.admits(request.headers()) {
-        let message = "send the token of this server: Authorization: Bearer …";
-        return Err(Problem::new(Code::Unauthorized, message));
-    }
-    Ok(next.run(request).await)
 }
 
 /// Echoes the caller's id on whatever is replied, and counts what was asked and how it went.
