@@ -79,8 +79,7 @@ impl Writer {
     /// Finds the fate of every order.
     async fn serve(&mut self, orders: &[Order]) -> Vec<Fate> {
         let mut fates: Vec<Option<Fate>> = orders.iter().map(|_| None).collect();
-        let all: Vec<usize> = (0..orders.len()).collect();
-        let mut pieces: Vec<Vec<usize>> = all.chunks(PIECE_MAX).map(<[usize]>::to_vec).collect();
+        let mut pieces: Vec<Vec<usize>> = vec![(0..orders.len()).collect()];
         let mut tries = TRIES_MAX;
         while let Some(places) = pieces.pop() {
             match self.attempt(orders, &places).await {
