@@ -4,7 +4,7 @@
 //! transaction under an advisory lock, so a failure leaves the schema that was there, and two
 //! migrators at once do the work of one. A `metadata_stamps` of another program is adopted in the
 //! same transaction, and what else has a name of ours makes room; what that means is `adopt`'s to
-//! say. Agents never migrate.
+//! say. What belongs to the whole server, the roles, is made before. Agents never migrate.
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
@@ -83,6 +83,25 @@ pub const TABLES: [&str; 19] = [
 
 /// Any number that no other program is likely to lock: "stampd" in ASCII.
 const LOCK: i64 = 0x7374_616d_7064;
+
+/// Makes the roles that 0003 grants rights to, in a transaction of its own. They belong to the whole
+/// server, and the migration of another database may be making them at this moment. Who waited for
+/// it within a transaction that goes on was then told that there is no such role: a session learns
+/// of what others have made when its next transaction begins.
+const ROLES: &str = "
+    DO $$ DECLARE
+        wanted text;
+    BEGIN
+        FOREACH wanted IN ARRAY ARRAY['stampd_agent', 'stampd_server'] LOOP
+            IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
+                BEGIN
+                    EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
+                EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                    NULL;
+                END;
+            END IF;
+        END LOOP;
+    END $$";
 
 /// The oldest server that has everything used here (`NULLS NOT DISTINCT`).
 const SERVER_OLDEST: i32 = 150_000;
@@ -228,7 +247,15 @@ async fn plan_with(client: &mut Client, watch: Watch<'_>) -> Result<Work, Migrat
 /// Does what is to be done; returns what was.
 pub async fn run(session: &mut Session, watch: Watch<'_>) -> Result<Work, MigrateError> {
     // The first look says what is wrong without waiting for anyone.
-    Missing::of(&survey(session).await?)?;
+    let missing = Missing::of(&survey(session).await?)?;
+    if let Some(step) = missing.steps.iter().find(|step| step.name == "roles") {
+        let made = session.run(async |client| client.batch_execute(ROLES).await).await;
+        made.map_err(|source| MigrateError::Step {
+            version: step.version,
+            name: step.name,
+            source,
+        })?;
+    }
     session.run(async |client| Ok(run_with(client, watch).await)).await?
 }
 

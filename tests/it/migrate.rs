@@ -6,8 +6,11 @@ use stampd::model::class::Class;
 use stampd::store::StoreError;
 use stampd::store::migrate::{MIGRATIONS, MigrateError, Migration};
 
+use crate::adopt::shapes::SERVICE;
+use crate::support::cluster::Cluster;
 use crate::support::postgres::{Address, Database};
 use crate::support::record::{Record, config};
+use crate::support::wait::wait_for_async;
 
 async fn migrate(address: &Address, check: bool) -> Result<Report, MigrateError> {
     run(&config(address), check, &mut |_| ()).await
@@ -69,6 +72,30 @@ async fn several_at_once_do_the_work_of_one() {
         workers += i32::from(report.unwrap().text().starts_with("done"));
     }
     assert_eq!(workers, 2);
+}
+
+/// Roles belong to the whole server. Two databases that were migrated for the first time at once both
+/// made them, and the one that had waited for the other was told that there are none. (Not always: a
+/// session that had looked at much of the catalog before, as for a table that it adopts.)
+#[tokio::test]
+async fn roles_that_another_databases_migration_is_making_are_waited_for_and_used() {
+    let cluster = Cluster::start();
+    let admin = cluster.admin();
+    admin.connect().await.batch_execute(&SERVICE.with_rows(5)).await.unwrap();
+    let (mut other, watcher) = (admin.connect().await, admin.connect().await);
+    let making = other.transaction().await.unwrap();
+    let both = "CREATE ROLE stampd_agent NOLOGIN; CREATE ROLE stampd_server NOLOGIN";
+    making.batch_execute(both).await.unwrap();
+    let committing = async {
+        let waiting = "SELECT FROM pg_stat_activity WHERE wait_event = 'transactionid'";
+        wait_for_async("the migration waits for the role", async || {
+            (!watcher.query(waiting, &[]).await.unwrap().is_empty()).then_some(())
+        })
+        .await;
+        making.commit().await.unwrap();
+    };
+    let (report, ()) = tokio::join!(migrate(&admin, false), committing);
+    assert!(report.unwrap().text().ends_with(&every("done")));
 }
 
 #[tokio::test]
