@@ -185,14 +185,10 @@ impl Sink for Kafka {
         let settings = settings::client(&self.config)?;
         let client = Client::start(&settings, &self.config)
             .map_err(|error| Rung::park(Height::Application, error))?;
-        let mut answer = client.probe(&self.config.topic).await?;
+        let mut answer = client.probe(&self.config.topic, false).await?;
         if answer.topic_is_missing {
             client::create_topic(&settings, &self.config.topic, Creation::ForGood).await?;
-            answer = client.probe(&self.config.topic).await?;
-        }
-        if answer.topic_is_missing {
-            let text = format!("the topic {} was created and is not there", self.config.topic);
-            return Err(Rung::retry(Height::Application, text));
+            answer = client.probe(&self.config.topic, true).await?;
         }
         self.client = Some(client);
         Ok(Identity(answer.cluster_id))

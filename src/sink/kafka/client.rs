@@ -30,7 +30,7 @@ pub(super) struct Client {
 
 /// What the thread is asked to do.
 pub(super) enum Work {
-    Probe { topic: String, reply: oneshot::Sender<Result<Answer, Rung>> },
+    Probe { topic: String, is_made: bool, reply: oneshot::Sender<Result<Answer, Rung>> },
     Deliver(Job),
 }
 
@@ -89,11 +89,13 @@ impl Client {
         Ok(Self { work, ended })
     }
 
-    /// Asks the cluster who it is and whether it has the topic.
-    pub(super) async fn probe(&self, topic: &str) -> Result<Answer, Rung> {
+    /// Asks the cluster who it is and whether it has the topic; of one that `is_made` until it knows of
+    /// it, since brokers hear of a topic a moment after whoever made it.
+    pub(super) async fn probe(&self, topic: &str, is_made: bool) -> Result<Answer, Rung> {
         let (reply, answer) = oneshot::channel();
         let gone = || Rung::retry(Height::Application, "the Kafka client ended during its probe");
-        self.work.send(Work::Probe { topic: topic.to_owned(), reply }).map_err(|_| gone())?;
+        let work = Work::Probe { topic: topic.to_owned(), is_made, reply };
+        self.work.send(work).map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 

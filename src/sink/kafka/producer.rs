@@ -51,8 +51,8 @@ impl Producer {
     pub(super) fn serve(&self, work: &Receiver<Work>) {
         loop {
             match work.recv_timeout(TIDY_EVERY) {
-                Ok(Work::Probe { topic, reply }) => {
-                    let answer = self.probe(&topic, &reply);
+                Ok(Work::Probe { topic, is_made, reply }) => {
+                    let answer = self.probe(&topic, is_made, &reply);
                     let _ = reply.send(answer);
                 }
                 Ok(Work::Deliver(job)) => self.deliver(job),
@@ -65,11 +65,15 @@ impl Producer {
     fn probe(
         &self,
         topic: &str,
+        is_made: bool,
         reply: &oneshot::Sender<Result<Answer, Rung>>,
     ) -> Result<Answer, Rung> {
         let deadline = Instant::now() + PROBE_TIMEOUT;
         loop {
             let doubt = match self.question(topic) {
+                Ok(Some(answer)) if is_made && answer.topic_is_missing => {
+                    format!("the topic {topic} was created and is not there")
+                }
                 Ok(Some(answer)) => return Ok(answer),
                 Ok(None) => "its topic has no leader yet".to_owned(),
                 Err(rung) if rung.class == Class::Park => return Err(rung),

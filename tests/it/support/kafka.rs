@@ -1,6 +1,6 @@
 //! Topics of the test bed's Kafka.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -93,13 +93,17 @@ pub fn read_to_end(mut config: ClientConfig, topic: &str, partitions: i32) -> Ve
             .expect("the beginning is a valid offset");
     }
     consumer.assign(&assignment).expect("the partitions are assigned");
-    let (mut records, mut open) = (Vec::new(), partitions);
+    let mut records = Vec::new();
+    // The end of a partition is told again whenever the client has begun anew there.
+    let mut open: BTreeSet<i32> = (0..partitions).collect();
     let start = Instant::now();
-    while open > 0 {
+    while !open.is_empty() {
         assert!(start.elapsed() < DEADLINE, "the end of {topic} was not reached");
         match consumer.poll(Duration::from_secs(1)) {
             Some(Ok(message)) => records.push(record(&message)),
-            Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                open.remove(&partition);
+            }
             Some(Err(error)) => panic!("reading {topic}: {error}"),
             None => {}
         }
