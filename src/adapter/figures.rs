@@ -4,7 +4,7 @@ use super::breaker;
 use super::decode::Refusal;
 use super::placement::Beginning;
 use crate::runtime::metrics::{Counter, Counters, Gauge, Histograms, Metrics};
-use crate::store::operations::Waiting;
+use crate::store::operations::{EQUIVOCATION, REFUSED, Waiting};
 
 /// What is counted. Cheap to clone; the parts write, the exposition reads.
 #[derive(Clone)]
@@ -90,7 +90,7 @@ impl Figures {
         for word in Beginning::WORDS {
             figures.beginnings.of([word]).inc_by(0);
         }
-        for code in Refusal::CODES {
+        for code in Refusal::CODES.into_iter().chain([REFUSED, EQUIVOCATION]) {
             figures.errors.of([code]).inc_by(0);
         }
         for status in ["success", "error"] {

@@ -6,7 +6,7 @@ use super::outlet::OutletError;
 use super::view::Side;
 use super::{Config, Parts};
 use crate::store::offsets::{self, Advance, Offset};
-use crate::store::operations::{Intake, Item, TakeError, Taken};
+use crate::store::operations::{EQUIVOCATION, Intake, Item, TakeError, Taken};
 use crate::store::{Session, StoreError};
 
 /// How long saying goodbye may take.
@@ -146,6 +146,15 @@ impl Writer {
             let (topic, partition, offset) = (&record.topic, record.partition, record.offset);
             let why = &reason.error_message;
             tracing::warn!(topic, partition, offset, why, "a record became a dead letter");
+            if reason.error_type == EQUIVOCATION {
+                tracing::error!(
+                    topic,
+                    partition,
+                    offset,
+                    "EQUIVOCATION: two records tell different stamps of one position; an agent's \
+                     spool was copied, or somebody else writes to the topic"
+                );
+            }
         }
         if !taken.dead.is_empty() {
             self.parts.letters.notify_one();

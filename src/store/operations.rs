@@ -48,6 +48,12 @@ const DEADLOCK: &str = "40P01";
 /// Transactions for one batch, at most.
 const ATTEMPTS_MAX: u32 = 10;
 
+/// The reason of a dead letter that the database did not take.
+pub const REFUSED: &str = "refused";
+
+/// The reason of one that tells of another stamp than the one at its position.
+pub const EQUIVOCATION: &str = "equivocation";
+
 /// A record, and what it asks for or why it asks for nothing.
 pub struct Item {
     /// The record, whole: it may become a dead letter.
@@ -308,11 +314,11 @@ impl Failure {
     fn refusal(self) -> Result<Said, tokio_postgres::Error> {
         let Self::Postgres(error) = self else {
             let words = "store the stamp: two records tell different stamps of one position";
-            return Ok(Said { error_type: "equivocation", words: words.to_owned() });
+            return Ok(Said { error_type: EQUIVOCATION, words: words.to_owned() });
         };
         let error_type = match error.code().map(|code| class_of(code.code())) {
-            Some(Class::Fork) => "equivocation",
-            Some(Class::Reject) => "refused",
+            Some(Class::Fork) => EQUIVOCATION,
+            Some(Class::Reject) => REFUSED,
             _ => return Err(error),
         };
         Ok(Said { error_type, words: explain(&error) })

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{Stage, started, uuid};
 use crate::support::block_on;
 use crate::support::kafka::Record;
+use crate::support::record::{sealed, stamp, stream};
 use crate::support::schema;
 use crate::support::wait::wait_until;
 
@@ -64,9 +65,10 @@ fn a_dead_letter_is_on_its_topic_with_all_that_was_known_its_key_and_its_headers
     stage.send_bytes(&topic, None, None, &[]);
     stage.send_bytes(&topic, None, Some(b"\xff"), &[]);
     stage.send_bytes(&topic, None, Some(b"{ \"n\": 1.50 }"), &[]);
+    stage.send_bytes(&topic, None, Some(b""), &[]);
     stage.flush();
     let adapter = stage.start("adapter");
-    let dead = stage.wait_records(&format!("{topic}.dlq"), 4);
+    let dead = stage.wait_records(&format!("{topic}.dlq"), 5);
     let documents: Vec<Value> = dead.iter().map(Record::json).collect();
     let first = &documents[0];
     assert_eq!(first["original_message"], "garbage");
@@ -81,7 +83,18 @@ fn a_dead_letter_is_on_its_topic_with_all_that_was_known_its_key_and_its_headers
     assert_eq!(dead[0].key, b"k");
     assert_eq!(dead[0].header("trace"), "7");
     let told = |at: usize| documents[at]["original_message_encoding"].as_str().unwrap().to_owned();
-    assert_eq!([told(0), told(1), told(2), told(3)], ["text", "none", "base64", "json"]);
+    let encodings: Vec<_> = (0..documents.len()).map(told).collect();
+    assert_eq!(encodings, ["text", "none", "base64", "json", "text"]);
+    let reasons: Vec<_> = documents.iter().map(|letter| &letter["error_type"]).collect();
+    assert_eq!(reasons, ["not_json", "tombstone", "not_utf8", "field", "empty"]);
+    // No value and an empty one are not the same, and neither becomes the other on its way.
+    assert_eq!(
+        (&documents[1]["original_message"], &documents[4]["original_message"]),
+        (&json!(null), &json!(""))
+    );
+    let kept = "SELECT count(*) FROM adapter_dead WHERE error_type = 'empty' AND length(value) = 0 \
+                OR error_type = 'tombstone' AND value IS NULL";
+    assert_eq!(stage.value::<i64>(kept), 2);
     let text = String::from_utf8(dead[3].value.clone()).unwrap();
     assert!(text.contains("{ \"n\": 1.50 }"), "the value as it was: {text}");
     wait_until("all are marked", || stage.count("adapter_dead WHERE published_at IS NULL") == 0);
@@ -129,6 +142,29 @@ fn one_bad_record_among_five_thousand_is_the_only_one_that_falls_and_a_retry_men
     assert_eq!(stage.count("workflow_executions"), 5_000);
     assert!(stage.home.must(&["dlq", "export", "--adapter"]).is_empty());
     assert_eq!(stage.home.must(&["dlq", "export", "--adapter", "--taken"]).lines().count(), 1);
+    assert!(adapter.process.terminate().success());
+}
+
+#[test]
+fn another_stamp_under_a_known_identity_is_refused_and_raises_an_alarm() {
+    let stage = Stage::new();
+    let topic = stage.long("stamp-created");
+    stage.topic(&topic, 1);
+    let stream = stream();
+    let mut other = stamp(stream, 1);
+    other.size = Some(999);
+    for stamp in [stamp(stream, 0), stamp(stream, 1), other, stamp(stream, 2)] {
+        let body: Value = serde_json::from_str(&sealed(stamp).body).unwrap();
+        stage.send(&topic, "k", &json!({ "payload": { "stamp": body } }));
+    }
+    stage.flush();
+    let adapter = stage.start("adapter");
+    stage.wait_read(&topic, 4);
+    assert_eq!(stage.value::<i64>("SELECT size FROM streams"), 3);
+    assert_eq!(stage.count("adapter_dead WHERE error_type = 'equivocation'"), 1);
+    let alarm = "operation_errors_total{error_type=\"equivocation\"} 1\n";
+    assert!(adapter.metrics().contains(alarm), "{}", adapter.metrics());
+    assert!(adapter.process.log().contains("EQUIVOCATION"), "{}", adapter.process.log());
     assert!(adapter.process.terminate().success());
 }
 
