@@ -8,6 +8,7 @@ mod poison;
 mod questions;
 mod shapes;
 mod states;
+mod storm;
 mod turmoil;
 
 use std::sync::Mutex;

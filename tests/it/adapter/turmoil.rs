@@ -89,7 +89,7 @@ fn rows(stage: &Stage) -> BTreeMap<String, i64> {
 }
 
 /// Waits until the adapter holds partitions.
-fn wait_partitions(adapter: &Adapter, at_least: usize) {
+pub(super) fn wait_partitions(adapter: &Adapter, at_least: usize) {
     wait_within(LONG, "it has partitions", || {
         let (_, health) = adapter.get("/health");
         (health["partitions"].as_array().unwrap().len() >= at_least).then_some(())
