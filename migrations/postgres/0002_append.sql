@@ -106,13 +106,68 @@ BEGIN
     END IF;
 END $$;
 
+-- What the columns of stamp_events say of a body. Planned as a part of the statement that uses it, as
+-- the next one is.
+CREATE FUNCTION public.stampd_event_of(body jsonb)
+RETURNS TABLE (kind text, namespace text, repo text, path text, from_path text, digest text,
+    prev text, size bigint, mode integer, mtime timestamptz, seen timestamptz, stamped timestamptz)
+LANGUAGE sql STABLE AS $$
+    SELECT body->>'kind', body->>'namespace', body->>'repo', body->>'path', body->>'from',
+        body->>'digest', body->>'prev', (body->>'size')::bigint, (body->>'mode')::integer,
+        (body->>'mtime')::timestamptz, (body->>'seen')::timestamptz,
+        (body->>'stamped')::timestamptz
+$$;
+
+-- What the columns of metadata_stamps say of a body's content; of an api stamp, what was asked for.
+CREATE FUNCTION public.stampd_content_of(body jsonb)
+RETURNS TABLE (file_hash text, file_path text, file_size bigint, content_type text,
+    namespace text, protocol_version text, metadata_version text, stamp_data jsonb,
+    intelligence_data jsonb, file_metadata jsonb, version integer, op_id uuid,
+    created_at timestamptz)
+LANGUAGE sql STABLE AS $$
+    SELECT body->>'digest', body->>'path', (body->>'size')::bigint,
+        left(body->'file'->>'content_type', 255), body->>'namespace',
+        coalesce(api->>'protocol_version', '1.0'), coalesce(api->>'metadata_version', '0.1'),
+        coalesce((api->>'stamp_data')::jsonb, '{}')
+            || jsonb_build_object('hash', body->'digest', 'namespace', body->'namespace',
+                'timestamp', body->'stamped',
+                'protocol_version', coalesce(api->>'protocol_version', '1.0'))
+            || CASE WHEN api ? 'stamp'
+                THEN jsonb_build_object('stamp', api->'stamp') ELSE '{}' END
+            || CASE WHEN api ? 'stamp_type'
+                THEN jsonb_build_object('stamp_type', api->'stamp_type') ELSE '{}' END
+            || CASE WHEN api ? 'metadata'
+                THEN jsonb_build_object('metadata', (api->>'metadata')::jsonb) ELSE '{}' END,
+        coalesce((api->>'intelligence')::jsonb, body->'intelligence', '{}'),
+        jsonb_build_object('digest_of', coalesce(api->>'digest_of', 'bytes'))
+            || CASE WHEN api ? 'content_hash'
+                THEN jsonb_build_object('content_hash', api->'content_hash') ELSE '{}' END,
+        coalesce((api->>'version')::integer, 1), (api->>'op_id')::uuid,
+        (body->>'stamped')::timestamptz
+    FROM (SELECT body->'api' AS api OFFSET 0) of_api -- a fence, so that it is taken out once
+$$;
+
+-- The leaf of a body that is what it should be and where it should be; an error for any other.
+CREATE FUNCTION public.stampd_proved(
+    a_stream uuid, at_seq bigint, words text, body jsonb, leaf bytea) RETURNS bytea
+LANGUAGE sql AS $$
+    SELECT CASE
+        WHEN sha256('\x00'::bytea || convert_to(words, 'UTF8')) <> leaf
+            THEN public.stampd_refuse('22000', 'the leaf is not that of the body', at_seq)
+        WHEN body->>'stream' IS DISTINCT FROM a_stream::text
+                OR body->>'seq' IS DISTINCT FROM at_seq::text
+            THEN public.stampd_refuse('22000', 'the body is of another position', at_seq)
+        ELSE leaf
+    END
+$$;
+
 -- Inserts the bodies that are not there yet, each checked against its leaf and its position, and
--- what is known of their contents; an api stamp's row says what was asked for. Returns how many of
--- either are new.
+-- what is known of their contents. Returns how many are new.
 CREATE FUNCTION public.stampd_insert_bodies(
-    a_stream uuid, first_seq bigint, bodies text[], leaves bytea, stamp_ids bytea,
-    OUT events_added bigint, OUT contents_added bigint)
+    a_stream uuid, first_seq bigint, bodies text[], leaves bytea, stamp_ids bytea) RETURNS bigint
 LANGUAGE plpgsql AS $$
+DECLARE
+    added bigint;
 BEGIN
     WITH given AS (
         SELECT first_seq + i - 1 AS seq, body AS words, body::jsonb AS body,
@@ -123,54 +178,26 @@ BEGIN
     ), events AS (
         INSERT INTO public.stamp_events (stream_id, seq, leaf, kind, namespace, repo, path,
             from_path, digest, prev, size, mode, mtime, seen, stamped, body)
-        SELECT a_stream, seq,
-            CASE
-                WHEN sha256('\x00'::bytea || convert_to(words, 'UTF8')) <> leaf
-                    THEN public.stampd_refuse('22000', 'the leaf is not that of the body', seq)
-                WHEN body->>'stream' IS DISTINCT FROM a_stream::text
-                        OR body->>'seq' IS DISTINCT FROM seq::text
-                    THEN public.stampd_refuse('22000', 'the body is of another position', seq)
-                ELSE leaf
-            END,
-            body->>'kind', body->>'namespace', body->>'repo', body->>'path', body->>'from',
-            body->>'digest', body->>'prev', (body->>'size')::bigint, (body->>'mode')::integer,
-            (body->>'mtime')::timestamptz, (body->>'seen')::timestamptz,
-            (body->>'stamped')::timestamptz, body
-        FROM given
+        SELECT a_stream, g.seq, public.stampd_proved(a_stream, g.seq, g.words, g.body, g.leaf),
+            e.*, g.body
+        FROM given g, public.stampd_event_of(g.body) e
         ON CONFLICT DO NOTHING
-        RETURNING seq, kind, namespace, path, digest, size, stamped, body
+        RETURNING seq, kind, digest, body
     ), contents AS (
         INSERT INTO public.metadata_stamps (id, file_hash, file_path, file_size, content_type,
             namespace, protocol_version, metadata_version, stamp_data, intelligence_data,
             file_metadata, version, op_id, created_at, updated_at)
         SELECT encode(substring(stamp_ids FROM (16 * (seq - first_seq))::int + 1 FOR 16), 'hex')::uuid,
-            digest, path, size, left(body->'file'->>'content_type', 255), namespace,
-            coalesce(api->>'protocol_version', '1.0'), coalesce(api->>'metadata_version', '0.1'),
-            coalesce((api->>'stamp_data')::jsonb, '{}')
-                || jsonb_build_object('hash', digest, 'namespace', namespace,
-                    'timestamp', body->'stamped',
-                    'protocol_version', coalesce(api->>'protocol_version', '1.0'))
-                || CASE WHEN api ? 'stamp'
-                    THEN jsonb_build_object('stamp', api->'stamp') ELSE '{}' END
-                || CASE WHEN api ? 'stamp_type'
-                    THEN jsonb_build_object('stamp_type', api->'stamp_type') ELSE '{}' END
-                || CASE WHEN api ? 'metadata'
-                    THEN jsonb_build_object('metadata', (api->>'metadata')::jsonb) ELSE '{}' END,
-            coalesce((api->>'intelligence')::jsonb, body->'intelligence', '{}'),
-            jsonb_build_object('digest_of', coalesce(api->>'digest_of', 'bytes'))
-                || CASE WHEN api ? 'content_hash'
-                    THEN jsonb_build_object('content_hash', api->'content_hash') ELSE '{}' END,
-            coalesce((api->>'version')::integer, 1), (api->>'op_id')::uuid, stamped, stamped
-        FROM (SELECT events.*, body->'api' AS api FROM events OFFSET 0) told
+            c.*, c.created_at
+        FROM events, public.stampd_content_of(body) c
         WHERE kind IN ('created', 'modified', 'renamed', 'api') AND digest IS NOT NULL
         -- One order for all, so that two batches of the same contents cannot deadlock.
-        ORDER BY digest, namespace, path
+        ORDER BY c.file_hash, c.namespace, c.file_path
         -- Without a target: the id may be there as well as the content.
         ON CONFLICT DO NOTHING
-        RETURNING 1
     )
-    SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM contents)
-    INTO events_added, contents_added;
+    SELECT count(*) INTO added FROM events;
+    RETURN added;
 END $$;
 
 -- Inserts the withheld positions that are not held in any form; returns how many were new.
@@ -241,51 +268,6 @@ BEGIN
     END IF;
 END $$;
 
--- The append itself; stampd_append says what it promises. Also returns how many rows of
--- metadata_stamps are new.
-CREATE FUNCTION public.stampd_take(
-    a_stream uuid, first_seq bigint, bodies text[], leaves bytea, stamp_ids bytea,
-    reasons text[], sinces timestamptz[], beyond boolean,
-    OUT new_size bigint, OUT head bytea, OUT accepted bigint, OUT duplicates bigint,
-    OUT contents bigint)
-LANGUAGE plpgsql AS $$
-DECLARE
-    given    CONSTANT bigint := cardinality(bodies);
-    next_seq CONSTANT bigint := first_seq + given;
-    known    record;
-    inserted record;
-BEGIN
-    PERFORM public.stampd_check(first_seq, bodies, leaves, stamp_ids, reasons, sinces, beyond);
-    -- What is confirmed is on disk, whatever the server's default; a stronger default stays.
-    IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
-        PERFORM set_config('synchronous_commit', 'on', true);
-    END IF;
-    new_size := coalesce(public.stampd_lock(a_stream, first_seq = 0 OR beyond), 0);
-    accepted := 0;
-    duplicates := 0;
-    contents := 0;
-    IF first_seq <= new_size OR beyond THEN
-        known := public.stampd_compare(a_stream, first_seq, next_seq, leaves);
-        IF known.held < given THEN
-            inserted :=
-                public.stampd_insert_bodies(a_stream, first_seq, bodies, leaves, stamp_ids);
-            contents := inserted.contents_added;
-            accepted := inserted.events_added
-                + public.stampd_insert_withheld(
-                    a_stream, first_seq, bodies, leaves, reasons, sinces);
-        END IF;
-        duplicates := given - accepted;
-        IF first_seq <= new_size AND new_size < next_seq THEN
-            new_size := CASE WHEN known.goes_on
-                THEN public.stampd_prefix(a_stream, next_seq) ELSE next_seq END;
-        END IF;
-        PERFORM public.stampd_describe(a_stream, new_size, first_seq, bodies);
-    END IF;
-    head := CASE WHEN new_size = next_seq
-        THEN substring(leaves FROM (32 * (given - 1))::int + 1)
-        ELSE public.stampd_leaf(a_stream, new_size - 1) END;
-END $$;
-
 -- Appends a piece of one stream, and returns what the stream is then.
 --
 -- Position first_seq + i has the i-th element of bodies, NULL where it is withheld, for the i-th
@@ -306,17 +288,43 @@ SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET jit = off
 AS $$
+DECLARE
+    given    CONSTANT bigint := cardinality(bodies);
+    next_seq CONSTANT bigint := first_seq + given;
+    known    record;
 BEGIN
-    SELECT t.new_size, t.head, t.accepted, t.duplicates
-    INTO new_size, head, accepted, duplicates
-    FROM public.stampd_take(
-        a_stream, first_seq, bodies, leaves, stamp_ids, reasons, sinces, beyond) t;
+    PERFORM public.stampd_check(first_seq, bodies, leaves, stamp_ids, reasons, sinces, beyond);
+    -- What is confirmed is on disk, whatever the server's default; a stronger default stays.
+    IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    new_size := coalesce(public.stampd_lock(a_stream, first_seq = 0 OR beyond), 0);
+    accepted := 0;
+    duplicates := 0;
+    IF first_seq <= new_size OR beyond THEN
+        known := public.stampd_compare(a_stream, first_seq, next_seq, leaves);
+        IF known.held < given THEN
+            accepted :=
+                public.stampd_insert_bodies(a_stream, first_seq, bodies, leaves, stamp_ids)
+                + public.stampd_insert_withheld(
+                    a_stream, first_seq, bodies, leaves, reasons, sinces);
+        END IF;
+        duplicates := given - accepted;
+        IF first_seq <= new_size AND new_size < next_seq THEN
+            new_size := CASE WHEN known.goes_on
+                THEN public.stampd_prefix(a_stream, next_seq) ELSE next_seq END;
+        END IF;
+        PERFORM public.stampd_describe(a_stream, new_size, first_seq, bodies);
+    END IF;
+    head := CASE WHEN new_size = next_seq
+        THEN substring(leaves FROM (32 * (given - 1))::int + 1)
+        ELSE public.stampd_leaf(a_stream, new_size - 1) END;
 END $$;
 
 -- A function can be executed by anyone unless it is said otherwise.
 REVOKE ALL ON FUNCTION
     public.stampd_refuse, public.stampd_check, public.stampd_is_server, public.stampd_lock,
-    public.stampd_leaf, public.stampd_compare, public.stampd_insert_bodies,
-    public.stampd_insert_withheld, public.stampd_prefix, public.stampd_describe,
-    public.stampd_take, public.stampd_append
+    public.stampd_leaf, public.stampd_compare, public.stampd_event_of, public.stampd_content_of,
+    public.stampd_proved, public.stampd_insert_bodies, public.stampd_insert_withheld,
+    public.stampd_prefix, public.stampd_describe, public.stampd_append
     FROM PUBLIC;

@@ -15,9 +15,6 @@ use crate::runtime::secret::SecretError;
 /// The stream holds another stamp at a position of ours; `stampd_append` raises it.
 const FORK: &str = "ST001";
 
-/// Another stamped one of the contents meanwhile; `stampd_stamp` raises it.
-pub(super) const RACE: &str = "ST002";
-
 /// A failure between us and a database.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -104,6 +101,12 @@ impl StoreError {
         })
     }
 
+    /// The table that has a row already where another was to be inserted.
+    pub(super) fn collides_in(&self) -> Option<&str> {
+        let reply = self.reply().filter(|reply| *reply.code() == SqlState::UNIQUE_VIOLATION)?;
+        reply.table()
+    }
+
     /// Whether the connection was lost, so that it is unknown whether the server did what it was
     /// asked.
     pub(super) fn is_lost(&self) -> bool {
@@ -160,7 +163,7 @@ pub(super) fn class_of(code: &str) -> Class {
         FORK => Class::Fork,
         "57014" => Class::RetrySmaller,
         // A standby, or a server that was made read-only for a while.
-        "25006" | RACE => Class::Retry,
+        "25006" => Class::Retry,
         _ => match &code[..2] {
             // Connections, rollbacks, resources, objects in use, operators.
             "08" | "40" | "53" | "55" | "57" => Class::Retry,
@@ -196,7 +199,6 @@ mod tests {
     fn the_sqlstate_decides_what_is_done() {
         for (code, class) in [
             ("ST001", Class::Fork),
-            ("ST002", Class::Retry),
             ("57014", Class::RetrySmaller),
             ("08006", Class::Retry),
             ("25006", Class::Retry),

@@ -376,24 +376,41 @@ async fn away_is_said_within_a_second_and_back_is_noticed() {
 
 #[tokio::test]
 async fn streams_name_the_ones_before_them_after_a_loss() {
+    // Something else under our seq, as a statement that comes late would leave it.
+    after_something_else_at(2, "UPDATE streams SET size = 3", 3).await;
+}
+
+#[tokio::test]
+async fn a_stream_with_something_beyond_its_end_is_left() {
+    // As when the adapter brings what a database that was restored has lost.
+    after_something_else_at(2, "", 2).await;
+    after_something_else_at(3, "", 2).await;
+}
+
+/// A stamp goes through although its stream holds something else at `seq`; the stream that was left
+/// is told to be of this size.
+async fn after_something_else_at(seq: u64, and: &str, size: u64) {
     let mut record = Record::create().await;
     let server = server(&mut record);
     let desk = desk(&server);
     stamp_one(&desk, order("a")).await;
-    // Something else under our seq, as a statement that comes late would leave it.
-    record.database.batch(
-        "INSERT INTO stamp_events SELECT stream_id, 2, '\\x00', kind, namespace, repo, path,
+    record.database.batch(&format!(
+        "INSERT INTO stamp_events SELECT stream_id, {seq}, '\\x00', kind, namespace, repo, path,
             from_path, digest, prev, size, mode, mtime, seen, stamped, body
         FROM stamp_events WHERE seq = 1;
-        UPDATE streams SET size = 3",
-    );
-    assert!(stamp_one(&desk, order("b")).await.fresh);
-    let named = "SELECT count(*) FROM stamp_events e JOIN streams s
+        {and}"
+    ));
+    let both = desk.stamp(vec![order("b"), order("c")]).await.unwrap();
+    assert!(both.into_iter().all(|stamped| stamped.unwrap().fresh));
+    let named = format!(
+        "SELECT count(*) FROM stamp_events e JOIN streams s
         ON s.stream_id = (e.body->'previous'->>'stream')::uuid
-        WHERE e.kind = 'opened' AND e.body->'previous'->>'size' = '3'";
-    assert_eq!(record.count(named).await, 1);
+        WHERE e.kind = 'opened' AND e.body->'previous'->>'size' = '{size}'"
+    );
+    assert_eq!(record.count(&named).await, 1);
     let ids = record.count("SELECT count(DISTINCT stream_id) FROM stamp_events").await;
     assert_eq!(ids, 2);
+    assert_eq!(record.count("SELECT count(*) FROM metadata_stamps").await, 3);
 }
 
 #[tokio::test]

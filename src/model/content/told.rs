@@ -1,5 +1,5 @@
 //! From an order to its `api` stamp, and from a stamp to the row of `metadata_stamps` that follows
-//! from it: the same by every road, since nothing else goes in. `stampd_content` does in SQL what
+//! from it: the same by every road, since nothing else goes in. `stampd_content_of` does in SQL what
 //! [`Row::told_by`] does here.
 
 use std::collections::BTreeMap;

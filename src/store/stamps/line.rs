@@ -69,10 +69,19 @@ impl Piece {
         agent: &Agent,
         now: Timestamp,
     ) -> Self {
+        let mut known: Option<Rendered> = None;
         let stamp = |(seq, order): (u64, &Order)| {
-            let stamp = order.to_stamp(tail.stream, seq, agent, now);
-            let shared = Rendered::new(Arc::clone(&stamp.context));
-            seal(stamp, &shared)
+            let mut stamp = order.to_stamp(tail.stream, seq, agent, now);
+            // Most are of the tenant of the one before.
+            let fits = |known: &Rendered| *known.context() == stamp.context;
+            let shared = match known.take().filter(fits) {
+                Some(known) => {
+                    stamp.context = Arc::clone(known.context());
+                    known
+                }
+                None => Rendered::new(Arc::clone(&stamp.context)),
+            };
+            seal(stamp, known.insert(shared))
         };
         Self { sealed: (tail.size..).zip(orders).map(stamp).collect(), first: tail }
     }
@@ -202,7 +211,7 @@ fn opening(config: &Config, previous: Option<Tail>) -> Sealed {
 struct Columns<'p> {
     bodies: Vec<&'p str>,
     leaves: Vec<u8>,
-    ids: Vec<u8>,
+    ids: Vec<Uuid>,
     digests: Vec<String>,
     namespaces: Vec<&'p str>,
     paths: Vec<Option<&'p str>>,
@@ -212,11 +221,10 @@ impl<'p> Columns<'p> {
     fn of(piece: &'p Piece) -> Self {
         let sealed = &piece.sealed;
         let each = || sealed.iter().map(|sealed| &sealed.stamp);
-        let id = |stamp: &Stamp| stamp.content_id().expect("an order has a digest").into_bytes();
         Self {
             bodies: sealed.iter().map(|sealed| sealed.body.as_str()).collect(),
             leaves: sealed.iter().flat_map(|sealed| *sealed.leaf.as_bytes()).collect(),
-            ids: each().flat_map(id).collect(),
+            ids: each().filter_map(Stamp::content_id).collect(),
             digests: each().filter_map(|stamp| Some(stamp.digest?.to_string())).collect(),
             namespaces: each().map(|stamp| stamp.context.namespace.as_str()).collect(),
             paths: each().map(|stamp| stamp.detail.place.as_deref()).collect(),

@@ -14,7 +14,7 @@ use super::{Config, PIECE_MAX, Refused};
 use crate::model::class::Class;
 use crate::model::content::{Order, Row};
 use crate::store::address::Address;
-use crate::store::error::{RACE, StoreError};
+use crate::store::error::StoreError;
 
 /// How often a piece is tried again because another was faster or the connection was lost.
 const TRIES_MAX: u32 = 5;
@@ -30,6 +30,8 @@ pub struct Writer {
     line: Option<Line>,
     /// None before the first stream, and when it must not be used any more.
     tail: Option<Tail>,
+    /// Whether the stream holds something of which `tail` does not know.
+    is_forked: bool,
 }
 
 /// Why a piece was not taken.
@@ -60,6 +62,7 @@ impl Writer {
             outage: Arc::clone(&outage),
             line: None,
             tail: None,
+            is_forked: false,
         };
         (0..config.writers).map(writer).collect()
     }
@@ -135,20 +138,25 @@ impl Writer {
 
     /// What is to be done after an error by which nothing was written.
     fn trouble(&mut self, error: StoreError) -> Trouble {
-        // After a fork the end of the stream is to be asked for anew, as after a loss.
-        if !error.leaves_session_usable() || error.class() == Class::Fork {
+        // Something of ours came late by another road and is there: the next stream takes what is
+        // not held.
+        let is_fork = error.class() == Class::Fork || error.collides_in() == Some("stamp_events");
+        self.is_forked |= is_fork;
+        if is_fork || !error.leaves_session_usable() {
             self.line = None;
+        }
+        // Another writer has stamped one of the contents meanwhile.
+        if is_fork || error.collides_in().is_some() {
+            return Trouble::Again(error);
         }
         match error.class() {
             Class::Reject => Trouble::Data(error),
-            // Something of ours came late and is there; the next stream takes what is not held.
-            Class::Fork => Trouble::Again(error),
-            Class::Retry
-                if error.code() == RACE || error.code().starts_with("40") || error.is_lost() =>
-            {
+            Class::Retry if error.code().starts_with("40") || error.is_lost() => {
                 Trouble::Again(error)
             }
-            Class::Retry | Class::RetrySmaller | Class::Park => Trouble::Away(Arc::new(error)),
+            Class::Fork | Class::Retry | Class::RetrySmaller | Class::Park => {
+                Trouble::Away(Arc::new(error))
+            }
         }
     }
 
@@ -204,10 +212,11 @@ impl Writer {
             let end = line.end(tail.stream).await?;
             landed = doubt.is_some_and(|piece| piece.end() == end);
             previous = Some(end);
-            self.tail = (landed || end == tail).then_some(end);
+            self.tail = (landed || (end == tail && !self.is_forked)).then_some(end);
         }
         if self.tail.is_none() {
             self.tail = Some(line.open_stream(&self.config, previous).await?);
+            self.is_forked = false;
         }
         self.line = Some(line);
         Ok(landed)
