@@ -12,7 +12,8 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use http_body_util::BodyExt as _;
 use rustix::time::{ClockId, clock_gettime};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Api;
@@ -62,16 +63,26 @@ pub(super) struct Meter {
 
 impl Meter {
     /// How the request did. Requests that run at the same time share the processor's time.
-    pub(super) fn performance(&self, bytes: u64) -> Value {
+    pub(super) fn performance(&self, bytes: u64) -> Performance {
         let took_ms = elapsed_ms(self.started);
         let cpu_ms = cpu_time().saturating_sub(self.cpu_started).as_secs_f64() * 1_000.0;
-        json!({
-            "execution_time_ms": took_ms,
-            "file_size_bytes": bytes,
-            "cpu_usage_percent": if took_ms > 0.0 { cpu_ms / took_ms * 100.0 } else { 0.0 },
-            "performance_grade": grade(took_ms),
-        })
+        Performance {
+            cpu_usage_percent: if took_ms > 0.0 { cpu_ms / took_ms * 100.0 } else { 0.0 },
+            execution_time_ms: took_ms,
+            file_size_bytes: bytes,
+            performance_grade: grade(took_ms),
+        }
     }
+}
+
+/// How a request did, as its reply tells.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Performance {
+    /// Of one processor, in the time of the request.
+    cpu_usage_percent: f64,
+    execution_time_ms: f64,
+    file_size_bytes: u64,
+    performance_grade: &'static str,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Meter {

@@ -6,6 +6,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use super::call::{CORRELATION, correlation_header};
@@ -23,11 +24,26 @@ pub(crate) struct Reply {
 
 /// An object's members, in the order in which they are written.
 #[derive(Clone, Debug)]
-struct Members(Vec<(&'static str, Value)>);
+struct Members(Vec<(&'static str, Member)>);
+
+/// What a member is: a small tree, or what was written already, since to make a tree of a large one
+/// costs more than to write it.
+#[derive(Clone, Debug, serde::Serialize)]
+#[serde(untagged)]
+enum Member {
+    Tree(Value),
+    Written(Box<RawValue>),
+}
+
+impl Member {
+    fn written(value: &impl Serialize) -> Self {
+        Self::Written(to_raw_value(value).expect("text keys and trees can always be written"))
+    }
+}
 
 impl Members {
     /// Sets one; the last word counts.
-    fn set(&mut self, key: &'static str, value: Value) {
+    fn set(&mut self, key: &'static str, value: Member) {
         match self.0.iter_mut().find(|(held, _)| *held == key) {
             Some((_, held)) => *held = value,
             None => self.0.push((key, value)),
@@ -43,28 +59,34 @@ impl Serialize for Members {
 
 impl Reply {
     /// All went well, and `data` came of it.
-    pub(crate) fn new(message: &str, data: Value) -> Self {
+    pub(crate) fn new(message: &str, data: impl Serialize) -> Self {
         let members = vec![
-            ("status", "success".into()),
-            ("success", true.into()),
-            ("data", data),
-            ("error", Value::Null),
-            ("message", message.into()),
+            ("status", Member::Tree("success".into())),
+            ("success", Member::Tree(true.into())),
+            ("data", Member::written(&data)),
+            ("error", Member::Tree(Value::Null)),
+            ("message", Member::Tree(message.into())),
         ];
-        let metadata = vec![("status_code", 200.into())];
+        let metadata = vec![("status_code", Member::Tree(200.into()))];
         let (members, metadata) = (Members(members), Members(metadata));
         Self { members, metadata, correlation_id: None }
     }
 
     /// A flat member.
     pub(super) fn flat(mut self, key: &'static str, value: impl Into<Value>) -> Self {
-        self.members.set(key, value.into());
+        self.members.set(key, Member::Tree(value.into()));
+        self
+    }
+
+    /// The flat member of the stamp itself.
+    pub(super) fn stamp_data(mut self, row: &Row) -> Self {
+        self.members.set("stamp_data", Member::written(&StampData(row)));
         self
     }
 
     /// A member of the envelope's metadata.
     pub(super) fn noting(mut self, key: &'static str, value: impl Into<Value>) -> Self {
-        self.metadata.set(key, value.into());
+        self.metadata.set(key, Member::Tree(value.into()));
         self
     }
 
@@ -75,7 +97,7 @@ impl Reply {
 
     /// To whom it goes.
     pub(crate) fn to(mut self, correlation_id: Option<String>) -> Self {
-        self.metadata.set("correlation_id", correlation_id.clone().into());
+        self.metadata.set("correlation_id", Member::Tree(correlation_id.clone().into()));
         self.correlation_id = correlation_id;
         self
     }
@@ -135,7 +157,7 @@ pub(super) fn row(row: &Row) -> Value {
         "metadata_version": row.metadata_version,
         "stamp_type": row.stamp_data.get("stamp_type"),
         "metadata": row.stamp_data.get("metadata").unwrap_or(&Value::Object(Map::new())),
-        "stamp_data": stamp_data(row),
+        "stamp_data": StampData(row),
         "intelligence_data": row.intelligence_data,
         "file_metadata": row.file_metadata,
         "version": row.version,
@@ -148,19 +170,47 @@ pub(super) fn row(row: &Row) -> Value {
 
 /// The stamp itself. Rows of older programs may hold anything, so what a client needs is said by
 /// the row's own columns.
-pub(super) fn stamp_data(row: &Row) -> Value {
-    let mut data = row.stamp_data.as_object().cloned().unwrap_or_default();
-    data.insert("hash".to_owned(), row.file_hash.as_str().into());
-    data.insert("namespace".to_owned(), row.namespace.as_str().into());
-    data.insert("protocol_version".to_owned(), row.protocol_version.as_str().into());
-    data.insert("file_metadata".to_owned(), row.file_metadata.clone());
-    data.insert("intelligence_data".to_owned(), row.intelligence_data.clone());
-    // Older clients read no nanoseconds, and no Z.
-    let own = data.get("timestamp").and_then(Value::as_str);
-    let precise = own.filter(|own| own.ends_with('Z')).and_then(Timestamp::parse);
-    if own.is_none() || precise.is_some() {
-        let time = Time::from(precise.unwrap_or(row.created_at));
-        data.insert("timestamp".to_owned(), time.as_str().into());
+struct StampData<'r>(&'r Row);
+
+impl StampData<'_> {
+    /// The members that the row says.
+    const OWN: [&'static str; 6] = [
+        "file_metadata",
+        "hash",
+        "intelligence_data",
+        "namespace",
+        "protocol_version",
+        "timestamp",
+    ];
+
+    /// The stamp's time, unless it is in words that we do not know. Older clients read no
+    /// nanoseconds, and no Z.
+    fn time(&self) -> Option<Time> {
+        let own = self.0.stamp_data.get("timestamp").and_then(Value::as_str);
+        let precise = own.filter(|own| own.ends_with('Z')).and_then(Timestamp::parse);
+        (own.is_none() || precise.is_some())
+            .then(|| Time::from(precise.unwrap_or(self.0.created_at)))
     }
-    data.into()
+}
+
+impl Serialize for StampData<'_> {
+    fn serialize<S: Serializer>(&self, into: S) -> Result<S::Ok, S::Error> {
+        let row = self.0;
+        let mut object = into.serialize_map(None)?;
+        for (key, value) in row.stamp_data.as_object().into_iter().flatten() {
+            if !Self::OWN.contains(&key.as_str()) {
+                object.serialize_entry(key, value)?;
+            }
+        }
+        object.serialize_entry("file_metadata", &row.file_metadata)?;
+        object.serialize_entry("hash", &row.file_hash)?;
+        object.serialize_entry("intelligence_data", &row.intelligence_data)?;
+        object.serialize_entry("namespace", &row.namespace)?;
+        object.serialize_entry("protocol_version", &row.protocol_version)?;
+        match self.time() {
+            Some(time) => object.serialize_entry("timestamp", time.as_str())?,
+            None => object.serialize_entry("timestamp", &row.stamp_data["timestamp"])?,
+        }
+        object.end()
+    }
 }

@@ -75,7 +75,7 @@ pub fn render(stamp: &Stamp, shared: &Rendered) -> String {
     // In sorted order; `keys_are_sorted_and_text_is_canonical` holds us to it.
     out.raw("agent", &shared.agent);
     let api = stamp.detail.api.as_deref();
-    out.raw_if("api", api.map(object).as_deref());
+    out.api(api);
     out.raw_if("claimed", api.and_then(claimed));
     out.digest("digest", stamp.digest.as_ref());
     out.raw_if("file", shared.file.as_deref());
@@ -136,6 +136,14 @@ impl Members {
     fn raw_if(&mut self, key: &str, json: Option<&str>) {
         if let Some(json) = json {
             self.raw(key, json);
+        }
+    }
+
+    /// Its members are declared in sorted order.
+    fn api(&mut self, api: Option<&Api>) {
+        if let Some(api) = api {
+            self.key("api");
+            serde_json::to_writer(&mut self.0, api).expect("writing to memory cannot fail");
         }
     }
 
@@ -266,7 +274,24 @@ mod tests {
 
     #[test]
     fn keys_are_sorted_and_text_is_canonical() {
-        let stamp = full();
+        let mut stamp = full();
+        let digest = Digest::of(b"");
+        let text = || Some("\u{1}\"ö".to_owned());
+        stamp.detail.api = Some(Box::new(Api {
+            content_hash: Some(digest),
+            correlation_id: text(),
+            digest_of: DigestOf::OnexText,
+            intelligence: text(),
+            metadata: text(),
+            metadata_version: "0.1".to_owned(),
+            op_id: Some(uuid::Uuid::nil()),
+            protocol_version: "1.0".to_owned(),
+            stamp: text(),
+            stamp_data: text(),
+            stamp_id: uuid::Uuid::nil(),
+            stamp_type: text(),
+            version: -1,
+        }));
         let body = render(&stamp, &Rendered::new(Arc::clone(&stamp.context)));
         // serde_json sorts by bytes and escapes as RFC 8785 does: a round trip changes nothing.
         let tree: serde_json::Value = serde_json::from_str(&body).expect("is JSON");

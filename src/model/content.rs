@@ -8,6 +8,8 @@
 
 mod told;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -125,7 +127,7 @@ pub struct Row {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stamped {
     /// The row, the same for every repeat.
-    pub row: Row,
+    pub row: Arc<Row>,
     /// The outbox row of its event, where this order was the first and there is an outbox.
     pub event: Option<i64>,
     /// Whether this order was the first.

@@ -254,7 +254,8 @@ pub struct Detail {
 }
 
 /// What an `api` stamp says beyond its content. Free-form JSON is held as text, since numbers of a
-/// caller's need not be integers, as those of a canonical body are.
+/// caller's need not be integers, as those of a canonical body are. Its members stand in the order of
+/// their names, which is the canonical one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Api {

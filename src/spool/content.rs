@@ -310,7 +310,7 @@ impl Session<'_> {
             Some(at) => (self.row_at(at)?, false),
             None => (self.append_content(repo, id, order)?, true),
         };
-        Ok(Stamped { row, event: None, fresh })
+        Ok(Stamped { row: Arc::new(row), event: None, fresh })
     }
 
     fn append_content(&mut self, repo: RepoId, id: Uuid, order: &Order) -> Result<Row, SpoolError> {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -80,7 +81,7 @@ struct Model {
     /// What every stamp told, per stream; of an owner's last stream, all that was acknowledged.
     streams: Vec<(StreamId, Owner, Vec<Told>)>,
     /// The first row of each content.
-    contents: BTreeMap<usize, Row>,
+    contents: BTreeMap<usize, Arc<Row>>,
     /// Where a fork ended a stream.
     ends: BTreeMap<StreamId, u64>,
     cursors: BTreeMap<(usize, StreamId), u64>,
@@ -333,7 +334,7 @@ impl World {
         for (at, content) in CONTENTS.iter().enumerate() {
             let digest = Digest::of(content.as_bytes());
             let found = block_on(|| contents.find(&digest, None, None));
-            assert_eq!(found.unwrap().first(), self.model.contents.get(&at));
+            assert_eq!(found.unwrap().first(), self.model.contents.get(&at).map(|row| &**row));
         }
         let (total, page) = block_on(|| contents.page("a.b.c", 1_000, 0)).unwrap();
         assert_eq!((total, page.len()), (page.len() as u64, self.model.contents.len()));

@@ -90,7 +90,7 @@ async fn a_stamp_rests_as_a_row_an_event_and_a_piece_of_the_outbox() {
     let held = desk.find(&order("a").digest, None, None).await.unwrap();
     assert_eq!(
         held,
-        std::slice::from_ref(&stamped.row),
+        std::slice::from_ref(&*stamped.row),
         "the first reply is what is held, to the last digit"
     );
     assert_eq!(stamped.row.id, order("a").stamp_id());
@@ -110,7 +110,11 @@ async fn a_stamp_rests_as_a_row_an_event_and_a_piece_of_the_outbox() {
     let sealed = body::read(&row.get::<_, Value>(0).to_string()).unwrap();
     assert_eq!(sealed.leaf.as_bytes().as_slice(), row.get::<_, &[u8]>(1));
     assert_eq!(sealed.stamp.kind, Kind::Api);
-    assert_eq!(Row::told_by(&sealed.stamp), Some(stamped.row), "SQL and Rust tell the same row");
+    assert_eq!(
+        Row::told_by(&sealed.stamp).as_ref(),
+        Some(&*stamped.row),
+        "SQL and Rust tell the same row"
+    );
     assert_eq!((row.get::<_, i64>(2), row.get::<_, i64>(3)), (1, 2));
     assert_eq!(row.get::<_, i32>(4), row.get::<_, i32>(5));
 }
@@ -137,7 +141,7 @@ async fn orders_with_little_in_them_get_the_same_rows_from_sql_and_rust() {
     let stamped = stamp_one(&desk, bare.clone()).await;
     assert_eq!(
         desk.find(&bare.digest, None, None).await.unwrap(),
-        std::slice::from_ref(&stamped.row)
+        std::slice::from_ref(&*stamped.row)
     );
     let empty_path = Order { path: Some(String::new()), ..bare };
     let again = stamp_one(&desk, empty_path).await;
@@ -297,7 +301,7 @@ async fn all_there_once(record: &Record, desk: &Desk, acknowledged: &BTreeMap<St
     assert_eq!(acknowledged.len(), 320);
     for (content, stamped) in acknowledged {
         let held = desk.find(&order(content).digest, None, None).await.unwrap();
-        assert_eq!(held, std::slice::from_ref(&stamped.row), "{content}");
+        assert_eq!(held, std::slice::from_ref(&*stamped.row), "{content}");
     }
     let events = "SELECT count(*) FROM stamp_events WHERE kind = 'api'";
     assert_eq!(record.count(events).await, 320);

@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use axum::extract;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
 
-use crate::api::call::{Call, Document, Meter, work};
+use crate::api::call::{Call, Document, Meter, Performance, work};
 use crate::api::fields::Fields;
 use crate::api::json::holds_nul;
 use crate::api::order::{Asked, CONTENT_BYTES_MAX, Defaults};
@@ -133,20 +135,54 @@ async fn stamp(api: &State, items: Vec<Item>) -> Result<Vec<Told>, Problem> {
     Ok(told)
 }
 
-fn data_of(told: &[Told], failed: usize, started: Instant, meter: &Meter) -> Value {
+/// What came of it, in the envelope.
+#[derive(Serialize)]
+struct Data<'a> {
+    failed: usize,
+    failed_items: usize,
+    overall_performance: Performance,
+    results: Vec<Done<'a>>,
+    successful: usize,
+    successful_items: usize,
+    total: usize,
+    total_items: usize,
+}
+
+/// What came of an item.
+#[derive(Serialize)]
+struct Done<'a> {
+    error: Option<&'a str>,
+    error_code: Option<&'static str>,
+    file_hash: Option<&'a str>,
+    id: &'a str,
+    performance_metrics: Share,
+    stamp: Option<&'a Value>,
+    stamp_id: Option<Uuid>,
+    success: bool,
+}
+
+/// An item's share of how the batch did.
+#[derive(Serialize)]
+struct Share {
+    execution_time_ms: f64,
+    file_size_bytes: u64,
+    performance_grade: &'static str,
+}
+
+fn data_of<'a>(told: &'a [Told], failed: usize, started: Instant, meter: &Meter) -> Data<'a> {
     let each_ms = elapsed_ms(started) / f64::from(u16::try_from(told.len()).unwrap_or(u16::MAX));
-    let results: Vec<Value> = told.iter().map(|told| told.to_result(each_ms)).collect();
     let (total, bytes) = (told.len(), told.iter().map(|told| told.bytes).sum());
-    json!({
-        "total_items": total,
-        "successful_items": total - failed,
-        "failed_items": failed,
-        "total": total,
-        "successful": total - failed,
-        "failed": failed,
-        "results": results,
-        "overall_performance": meter.performance(bytes),
-    })
+    let successful = total - failed;
+    Data {
+        failed,
+        failed_items: failed,
+        overall_performance: meter.performance(bytes),
+        results: told.iter().map(|told| told.to_done(each_ms)).collect(),
+        successful,
+        successful_items: successful,
+        total,
+        total_items: total,
+    }
 }
 
 fn errors_of(told: &[Told]) -> Vec<Value> {
@@ -160,23 +196,23 @@ fn errors_of(told: &[Told]) -> Vec<Value> {
 
 impl Told {
     /// `share_ms` is this item's share of the batch's time.
-    fn to_result(&self, share_ms: f64) -> Value {
+    fn to_done(&self, share_ms: f64) -> Done<'_> {
         let stamped = self.outcome.as_ref().ok();
         let problem = self.outcome.as_ref().err();
-        let row = stamped.map(|stamped| &stamped.row);
-        json!({
-            "id": self.id,
-            "success": stamped.is_some(),
-            "stamp_id": row.map(|row| row.id),
-            "file_hash": row.map(|row| row.file_hash.as_str()),
-            "stamp": row.and_then(|row| row.stamp_data.get("stamp")),
-            "error": problem.map(|problem| problem.message.as_str()),
-            "error_code": problem.map(|problem| problem.code.as_str()),
-            "performance_metrics": {
-                "execution_time_ms": share_ms,
-                "file_size_bytes": self.bytes,
-                "performance_grade": grade(share_ms),
+        let row = stamped.map(|stamped| &*stamped.row);
+        Done {
+            error: problem.map(|problem| problem.message.as_str()),
+            error_code: problem.map(|problem| problem.code.as_str()),
+            file_hash: row.map(|row| row.file_hash.as_str()),
+            id: &self.id,
+            performance_metrics: Share {
+                execution_time_ms: share_ms,
+                file_size_bytes: self.bytes,
+                performance_grade: grade(share_ms),
             },
-        })
+            stamp: row.and_then(|row| row.stamp_data.get("stamp")),
+            stamp_id: row.map(|row| row.id),
+            success: stamped.is_some(),
+        }
     }
 }

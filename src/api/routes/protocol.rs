@@ -88,7 +88,7 @@ pub(in crate::api) async fn validate(
     data["target_protocol"] = question.target.as_str().into();
     data["stamps_found"] = findings.stamps.into();
     data["validation_details"] = findings.details.into();
-    data["performance_metrics"] = meter.performance(question.content.len() as u64);
+    data["performance_metrics"] = json!(meter.performance(question.content.len() as u64));
     let reply = Reply::new(if is_valid { "valid" } else { "not valid" }, data)
         .flat("is_valid", is_valid)
         .noting("operation", "validate_protocol")

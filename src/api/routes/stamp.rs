@@ -5,16 +5,18 @@ use std::time::Instant;
 use axum::extract;
 use axum::extract::rejection::PathRejection;
 use axum::http::Uri;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
 
-use crate::api::call::{Call, Document, Meter, work};
+use crate::api::call::{Call, Document, Meter, Performance, work};
 use crate::api::fields::namespace_word;
 use crate::api::order::{Asked, Defaults, Given};
 use crate::api::problem::{Code, Problem};
-use crate::api::reply::{Reply, elapsed_ms, row, stamp_data};
+use crate::api::reply::{Reply, elapsed_ms, row};
 use crate::api::routes::namespace::query;
 use crate::api::{Api, State};
-use crate::model::content::{Order, Stamped};
+use crate::model::content::{Order, Row, Stamped};
 use crate::model::digest::Digest;
 use crate::model::onex_text::Time;
 
@@ -49,20 +51,19 @@ pub(in crate::api) async fn stamp(
     })
     .await;
     api.counts.done("stamp", call.started);
-    let mut data = data_of(&stamped, given);
-    data["content_hash"] = content_hash.map(|hash| hash.to_string()).into();
-    data["performance_metrics"] = meter.performance(bytes);
-    let reply = Reply::new("stamped", data)
-        .flat("file_hash", stamped.row.file_hash.as_str())
-        .flat("stamp_id", stamped.row.id.to_string())
-        .flat("stamp_data", stamp_data(&stamped.row))
-        .flat("execution_time_ms", elapsed_ms(call.started) as u64)
-        .flat("kafka_event_published", published)
-        .flat("correlation_id", id.clone())
-        .noting("operation", "create_stamp")
-        .noting("namespace", stamped.row.namespace)
-        .noting("protocol_version", stamped.row.protocol_version);
-    let is_degraded = stamped.row.intelligence_data["degraded"] == true;
+    let row = &*stamped.row;
+    let reply =
+        Reply::new("stamped", Data::of(row, &given, content_hash, meter.performance(bytes)))
+            .flat("file_hash", row.file_hash.as_str())
+            .flat("stamp_id", row.id.to_string())
+            .stamp_data(row)
+            .flat("execution_time_ms", elapsed_ms(call.started) as u64)
+            .flat("kafka_event_published", published)
+            .flat("correlation_id", id.clone())
+            .noting("operation", "create_stamp")
+            .noting("namespace", row.namespace.as_str())
+            .noting("protocol_version", row.protocol_version.as_str());
+    let is_degraded = row.intelligence_data["degraded"] == true;
     let reply = if is_degraded { reply.flat("degraded", true) } else { reply };
     Ok(reply.to(id))
 }
@@ -83,27 +84,55 @@ async fn stamp_one(api: &State, order: Order) -> Result<Stamped, Problem> {
     Ok(stamped)
 }
 
-fn data_of(stamped: &Stamped, given: Given) -> Value {
-    let row = &stamped.row;
-    let mut data = json!({
-        "success": true,
-        "stamp_id": row.id,
-        "file_hash": row.file_hash,
-        "file_path": row.file_path,
-        "file_size": row.file_size,
-        "content_type": row.content_type,
-        "stamp": given.stamp,
-        "stamp_type": given.stamp_type,
-        "created_at": Time::from(row.created_at).as_str(),
-        "op_id": row.op_id,
-        "namespace": row.namespace,
-        "version": row.version,
-        "metadata_version": row.metadata_version,
-        "protocol_version": row.protocol_version,
-    });
-    // Moved in, since it may be large.
-    data["stamped_content"] = given.content.into();
-    data
+/// What came of it, in the envelope.
+#[derive(Serialize)]
+struct Data<'a> {
+    content_hash: Option<Digest>,
+    content_type: Option<&'a str>,
+    created_at: Time,
+    file_hash: &'a str,
+    file_path: Option<&'a str>,
+    file_size: Option<i64>,
+    metadata_version: &'a str,
+    namespace: &'a str,
+    op_id: Option<Uuid>,
+    performance_metrics: Performance,
+    protocol_version: &'a str,
+    stamp: Option<&'a str>,
+    stamp_id: Uuid,
+    stamp_type: Option<&'static str>,
+    stamped_content: Option<&'a str>,
+    success: bool,
+    version: i32,
+}
+
+impl<'a> Data<'a> {
+    fn of(
+        row: &'a Row,
+        given: &'a Given,
+        content_hash: Option<Digest>,
+        performance_metrics: Performance,
+    ) -> Self {
+        Self {
+            content_hash,
+            content_type: row.content_type.as_deref(),
+            created_at: row.created_at.into(),
+            file_hash: &row.file_hash,
+            file_path: row.file_path.as_deref(),
+            file_size: row.file_size,
+            metadata_version: &row.metadata_version,
+            namespace: &row.namespace,
+            op_id: row.op_id,
+            performance_metrics,
+            protocol_version: &row.protocol_version,
+            stamp: given.stamp.as_deref(),
+            stamp_id: row.id,
+            stamp_type: given.stamp_type,
+            stamped_content: given.content.as_deref(),
+            success: true,
+            version: row.version,
+        }
+    }
 }
 
 /// What is held under a hash.
@@ -128,7 +157,7 @@ pub(in crate::api) async fn held(
     let reply = Reply::new("found", row(newest))
         .flat("file_hash", newest.file_hash.as_str())
         .flat("stamp_id", newest.id.to_string())
-        .flat("stamp_data", stamp_data(newest))
+        .stamp_data(newest)
         .noting("operation", "get_stamp")
         .noting("namespace", newest.namespace.as_str())
         .noting("occurrences", rows.iter().map(row).collect::<Vec<Value>>());

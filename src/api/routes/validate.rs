@@ -4,7 +4,7 @@ use axum::extract;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::api::call::{Call, Document, Meter, work};
+use crate::api::call::{Call, Document, Meter, Performance, work};
 use crate::api::order::content_required;
 use crate::api::problem::Problem;
 use crate::api::reply::Reply;
@@ -32,13 +32,13 @@ pub(in crate::api) async fn validate(
     let (bytes, check) = checked.await?;
     api.counts.done("validate", call.started);
     let message = if check.holds { "valid" } else { "not valid" };
-    let reply = Reply::new(message, data_of(&check, &meter.performance(bytes)))
+    let reply = Reply::new(message, data_of(&check, meter.performance(bytes)))
         .flat("is_valid", check.holds)
         .flat("current_hash", check.current_hash.to_string());
     Ok(reply.noting("operation", "validate_stamps").to(call.correlation_id))
 }
 
-fn data_of(check: &Check, performance: &Value) -> Value {
+fn data_of(check: &Check, performance: Performance) -> Value {
     json!({
         "success": true,
         "is_valid": check.holds,

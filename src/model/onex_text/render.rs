@@ -34,7 +34,7 @@ impl From<uuid::Uuid> for Uid {
 }
 
 /// The time in a stamp, as text: ISO 8601 from the date on, `Z` or an offset or neither.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Time(String);
 
 impl Time {

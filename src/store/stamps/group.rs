@@ -12,7 +12,7 @@ use crate::store::error::StoreError;
 
 /// What became of a content.
 pub(super) enum Fate {
-    Stamped(Box<Stamped>),
+    Stamped(Stamped),
     Refused(Refused),
     /// Unknown, or not done: the caller may ask again.
     Failed(Arc<StoreError>),
@@ -20,7 +20,7 @@ pub(super) enum Fate {
 
 impl Fate {
     pub(super) fn stamped(row: Row, event: Option<i64>, fresh: bool) -> Self {
-        Self::Stamped(Box::new(Stamped { row, event, fresh }))
+        Self::Stamped(Stamped { row: Arc::new(row), event, fresh })
     }
 }
 
@@ -68,7 +68,7 @@ impl Group {
             let answers = places.iter().map(|&(place, first)| match &fates[place] {
                 Fate::Stamped(stamped) => {
                     let fresh = stamped.fresh && first;
-                    Ok(Ok(Stamped { fresh, ..(**stamped).clone() }))
+                    Ok(Ok(Stamped { fresh, ..stamped.clone() }))
                 }
                 Fate::Refused(refused) => Ok(Err(refused.clone())),
                 Fate::Failed(error) => Err(StoreError::Shared(Arc::clone(error))),
