@@ -3,26 +3,30 @@
 //! Holds no logic of its own beyond the wiring: one tracker thread per repo finds what changed (which
 //! repos those are, `roster` knows), one
 //! writer thread makes it durable, one task per sink delivers it, the control socket answers, and so
-//! do the stamping API and OnexTree.
+//! do the stamping API and OnexTree, which also tell the agent's `figures`.
 //! The order of a stop follows from who owns what: trackers stop first and drop their handles of
 //! the spool, requests end and drop theirs, sinks abandon their batch and drop theirs, and the writer ends with the last handle.
 
 mod answers;
 pub mod api;
 mod coverage;
+mod figures;
 mod greeting;
 mod onextree;
+mod overview;
 mod pause;
 mod roster;
 mod tracker;
 mod upkeep;
 pub mod view;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::answers::{Answers, Listening};
+use self::answers::Answers;
+use self::overview::{Listening, Overview};
 pub use self::pause::PauseError;
 use self::roster::Common;
 use crate::control::{self, ControlError};
@@ -189,11 +193,33 @@ pub fn start(
         // Not before OnexTree listens: it may be the service that is asked.
         supervisor.spawn("enrichment", fetcher.run(supervisor.token()));
     }
-    let listening = Listening { api, onextree };
-    let reader = spool.reader()?;
-    let answers = Answers { started, roster, orders, sinks, listening, enricher, reader, spool };
+    let overview = || {
+        Ok::<_, SpoolError>(Overview {
+            started,
+            roster: roster.clone(),
+            sinks: sinks.clone(),
+            listening: Listening { api, onextree },
+            enricher: enricher.clone(),
+            reader: spool.reader()?,
+        })
+    };
+    if api.is_some() || onextree.is_some() {
+        figures::start(overview()?, &stages.spool, clock, &metrics);
+    }
+    let answers = Answers { overview: overview()?, orders, spool: spool.clone() };
     answers::start(answers, listener, supervisor);
     Ok(())
+}
+
+/// The names of everything that an agent counts, whatever it serves.
+pub fn metric_names() -> BTreeSet<String> {
+    let metrics = Metrics::new();
+    figures::register(&metrics);
+    let own = metrics.names().into_iter();
+    own.chain(crate::api::metric_names())
+        .chain(tree::metric_names())
+        .chain(enrich::metric_names())
+        .collect()
 }
 
 fn seed() -> spool::Seed {

@@ -2,23 +2,19 @@
 //! a sync is answered when it is done, and keeps nobody else waiting.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::roster::{Order, Orders, Roster, Tracked};
+use super::overview::Overview;
+use super::roster::{Order, Orders};
 use super::tracker::Command;
 use super::view::View;
 use crate::control::{self, Call, Listener, Refusal, Reply, Request};
-use crate::enrich::Enricher;
-use crate::model::status::{
-    AgentState, ApiStatus, IntelligenceState, IntelligenceStatus, OnexTreeStatus, ReachState,
-    RepoState, RepoStatus, SCHEMA, SinkStatus, SpoolStatus, Status,
-};
+use crate::model::status::RepoState;
 use crate::runtime::supervisor::Supervisor;
-use crate::spool::{Reader, Spool, SpoolError};
+use crate::spool::Spool;
 use crate::sync;
 
 /// Calls that may wait to be looked at; the socket makes a further caller wait.
@@ -26,24 +22,9 @@ const CALLS_MAX: usize = 64;
 
 /// What answers are made from.
 pub(super) struct Answers {
-    pub(super) started: Instant,
-    pub(super) roster: Roster,
+    pub(super) overview: Overview,
     pub(super) orders: Orders,
-    pub(super) sinks: Vec<sync::Handle>,
-    pub(super) listening: Listening,
-    /// Asks the intelligence service, if there is one.
-    pub(super) enricher: Option<Enricher>,
-    pub(super) reader: Reader,
     pub(super) spool: Spool,
-}
-
-/// Where the agent listens for programs, if it does.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Listening {
-    /// The stamping API.
-    pub(super) api: Option<SocketAddr>,
-    /// OnexTree.
-    pub(super) onextree: Option<SocketAddr>,
 }
 
 pub(super) fn start(answers: Answers, listener: Listener, supervisor: &mut Supervisor) {
@@ -84,7 +65,7 @@ impl Answers {
     }
 
     fn scan(&self, repo: Option<String>, reply: oneshot::Sender<Reply>, waiting: &mut JoinSet<()>) {
-        let mut chosen = self.roster.tracked();
+        let mut chosen = self.overview.roster.tracked();
         chosen.retain(|tracked| repo.as_ref().is_none_or(|name| *name == tracked.config.name));
         if chosen.is_empty() {
             let reason = match repo {
@@ -108,7 +89,7 @@ impl Answers {
         reply: oneshot::Sender<Reply>,
         waiting: &mut JoinSet<()>,
     ) {
-        let sinks = self.sinks.clone();
+        let sinks = self.overview.sinks.clone();
         let deadline = timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
         answer(waiting, reply, async move {
             // One after the other waits no longer than all at once: they deliver meanwhile.
@@ -135,7 +116,7 @@ impl Answers {
     }
 
     fn sink(&self, name: &str) -> Result<sync::Handle, Reply> {
-        self.sinks.iter().find(|sink| sink.name() == name).cloned().ok_or_else(|| {
+        self.overview.sinks.iter().find(|sink| sink.name() == name).cloned().ok_or_else(|| {
             let reason =
                 format!("the sink {name:?} is not in use; `stampd status` lists those that are");
             Reply::refused(Refusal::NotFound, reason)
@@ -143,72 +124,18 @@ impl Answers {
     }
 
     fn reload(&self) -> Reply {
-        let told = self.roster.tracked().iter().all(|repo| repo.mailbox.send(Command::Reload));
+        let told =
+            self.overview.roster.tracked().iter().all(|repo| repo.mailbox.send(Command::Reload));
         let busy = || Reply::Unfinished { reason: "the agent is busy; try again".to_owned() };
         if told { Reply::Done } else { busy() }
     }
 
     fn status(&self) -> Reply {
-        match self.try_status() {
+        match self.overview.status() {
             Ok(status) => Reply::Status(Box::new(status)),
             Err(error) => Reply::Unfinished { reason: format!("failed to {error}") },
         }
     }
-
-    fn try_status(&self) -> Result<Status, SpoolError> {
-        let repos = self.repo_statuses()?;
-        let sinks: Vec<SinkStatus> = self.sinks.iter().map(sync::Handle::status).collect();
-        let totals = self.reader.totals()?;
-        Ok(Status {
-            schema: SCHEMA.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            state: state(&repos, &sinks),
-            uptime_s: self.started.elapsed().as_secs(),
-            repos,
-            sinks,
-            spool: SpoolStatus { stamps: totals.stamps, bytes: totals.bytes },
-            api: self.listening.api.map(|address| self.api_status(address)).transpose()?,
-            onextree: self
-                .listening
-                .onextree
-                .map(|address| OnexTreeStatus { listen: address.to_string() }),
-            intelligence: self.enricher.as_ref().map(intelligence_status),
-            paused: self.roster.paused(),
-        })
-    }
-
-    fn api_status(&self, address: SocketAddr) -> Result<ApiStatus, SpoolError> {
-        let contents = self.reader.contents()?.map_or(0, |totals| totals.contents);
-        Ok(ApiStatus { listen: address.to_string(), contents })
-    }
-
-    fn repo_statuses(&self) -> Result<Vec<RepoStatus>, SpoolError> {
-        let infos = self.reader.repos()?;
-        let status = |tracked: &Tracked| {
-            let shown = tracked.view.snapshot();
-            let info = infos.iter().find(|info| info.id == tracked.repo);
-            RepoStatus {
-                name: tracked.config.name.clone(),
-                path: tracked.config.path.display().to_string(),
-                namespace: tracked.config.namespace.clone(),
-                state: shown.state,
-                reason: shown.reason,
-                files: shown.files,
-                pending: shown.pending,
-                at: shown.at,
-                stamps: info.map_or(0, |info| info.stamps),
-                last_change: info.and_then(|info| info.last_change),
-                coverage: shown.coverage,
-            }
-        };
-        Ok(self.roster.tracked().iter().map(status).collect())
-    }
-}
-
-fn intelligence_status(enricher: &Enricher) -> IntelligenceStatus {
-    let is_degraded = enricher.is_degraded();
-    let state = if is_degraded { IntelligenceState::Degraded } else { IntelligenceState::Healthy };
-    IntelligenceStatus { state }
 }
 
 /// A scan of one repo that was asked for.
@@ -248,21 +175,6 @@ async fn all_ended(scans: Vec<Scan>) -> Reply {
     } else {
         Reply::Unfinished { reason: unfinished.join("; ") }
     }
-}
-
-/// The worst of the parts; a sink that is offline is no part of it.
-fn state(repos: &[RepoStatus], sinks: &[SinkStatus]) -> AgentState {
-    let of_repo = |repo: &RepoStatus| match repo.state {
-        RepoState::Starting => AgentState::Starting,
-        RepoState::Watching => AgentState::Healthy,
-        RepoState::Degraded | RepoState::Absent => AgentState::Degraded,
-    };
-    let of_sink = |sink: &SinkStatus| match sink.state {
-        ReachState::Parked => AgentState::Parked,
-        _ => AgentState::Healthy,
-    };
-    let parts = repos.iter().map(of_repo).chain(sinks.iter().map(of_sink));
-    parts.max().unwrap_or(AgentState::Healthy)
 }
 
 fn answer(

@@ -34,7 +34,7 @@ use self::root::Sight;
 use self::walks::Walks;
 use super::RepoConfig;
 use super::coverage::{Cause, Gaps};
-use super::view::View;
+use super::view::{Tally, View};
 use crate::hash::Hasher;
 use crate::model::stamp::{Detail, Git, Kind};
 use crate::repo::git::{GitDir, IndexLook};
@@ -122,6 +122,8 @@ pub(super) struct Tracker {
     receipts: Vec<Receipt<Appended>>,
     /// How many observations they stand for.
     unconfirmed: u64,
+    /// What was done so far.
+    tally: Tally,
     /// What stood in the root's place when a batch said that paths were gone.
     root_went: Option<Presence>,
     /// The watch of a root that is gone: it also watches the place where the root is expected.
@@ -155,6 +157,7 @@ impl Tracker {
             gaps: Gaps::default(),
             receipts: Vec::new(),
             unconfirmed: 0,
+            tally: Tally::default(),
             root_went: None,
             lost: None,
             repo_file_reason: None,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::model::change::{Observation, What};
 use crate::model::status::{Coverage, RepoState};
 
 /// A repo as it stands now. Clones show the same repo.
@@ -27,6 +28,29 @@ pub struct Snapshot {
     pub coverage: Coverage,
     /// Whether the first comparison with the disk has ended, or the root was not there to compare.
     pub compared: bool,
+    /// Paths that are waiting to be quiet.
+    pub settling: u64,
+    /// What was done so far.
+    pub tally: Tally,
+}
+
+/// What a tracker has done since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Paths that had become quiet, or had waited too long.
+    pub settled: u64,
+    /// Times that a directory, or the root, had to stand for all that waited in it.
+    pub collapsed: u64,
+    /// Times that the kernel dropped events.
+    pub overflows: u64,
+    /// Versions of files that were hashed.
+    pub hashed: u64,
+    /// Their bytes.
+    pub hashed_bytes: u64,
+    /// Files that kept changing while they were read.
+    pub unstable: u64,
+    /// Paths that were not read, for a reason of their own.
+    pub skipped: u64,
 }
 
 impl Default for View {
@@ -39,7 +63,26 @@ impl Default for View {
             files: 0,
             coverage: Coverage::default(),
             compared: false,
+            settling: 0,
+            tally: Tally::default(),
         })))
+    }
+}
+
+impl Tally {
+    /// Counts what was seen.
+    pub(super) fn observed(&mut self, observations: &[Observation]) {
+        for observation in observations {
+            match &observation.what {
+                What::File { stat, .. } => {
+                    self.hashed += 1;
+                    self.hashed_bytes += stat.size;
+                }
+                What::Unstable { .. } => self.unstable += 1,
+                What::Skipped { .. } => self.skipped += 1,
+                What::Symlink { .. } | What::Gone => {}
+            }
+        }
     }
 }
 

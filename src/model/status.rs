@@ -62,6 +62,21 @@ pub enum AgentState {
     Starting,
 }
 
+impl AgentState {
+    /// Every one of them.
+    pub const ALL: [Self; 4] = [Self::Healthy, Self::Degraded, Self::Parked, Self::Starting];
+
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Parked => "parked",
+            Self::Starting => "starting",
+        }
+    }
+}
+
 /// One repo.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RepoStatus {
@@ -102,6 +117,21 @@ pub enum RepoState {
     Degraded,
     /// The root is not there.
     Absent,
+}
+
+impl RepoState {
+    /// Every one of them.
+    pub const ALL: [Self; 4] = [Self::Starting, Self::Watching, Self::Degraded, Self::Absent];
+
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Watching => "watching",
+            Self::Degraded => "degraded",
+            Self::Absent => "absent",
+        }
+    }
 }
 
 /// How much of a repo is seen.
@@ -156,6 +186,32 @@ pub enum ReachState {
     Parked,
 }
 
+impl ReachState {
+    /// Every one of them.
+    pub const ALL: [Self; 7] = [
+        Self::Disabled,
+        Self::Offline,
+        Self::Probing,
+        Self::HalfOpen,
+        Self::Online,
+        Self::Degraded,
+        Self::Parked,
+    ];
+
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Offline => "offline",
+            Self::Probing => "probing",
+            Self::HalfOpen => "half_open",
+            Self::Online => "online",
+            Self::Degraded => "degraded",
+            Self::Parked => "parked",
+        }
+    }
+}
+
 /// The stamping API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ApiStatus {
@@ -196,4 +252,25 @@ pub struct SpoolStatus {
     pub stamps: u64,
     /// Bytes of the file and its log.
     pub bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_state_has_the_same_word_everywhere() {
+        let check = |word: &str, told: serde_json::Value| assert_eq!(told, word);
+        for state in AgentState::ALL {
+            check(state.as_str(), json!(state));
+        }
+        for state in RepoState::ALL {
+            check(state.as_str(), json!(state));
+        }
+        for state in ReachState::ALL {
+            check(state.as_str(), json!(state));
+        }
+    }
 }

@@ -3,7 +3,8 @@
 //!
 //! Each stage registers what it counts, under its own names, and keeps the handles; this module knows
 //! no name. A label set has a fixed length, so that a missing label is a compile error. Promises:
-//! counting takes no lock but that of a label set met for the first time.
+//! counting takes no lock but that of a label set met for the first time. What is not counted as it
+//! happens is looked at when somebody asks, and by nobody otherwise.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,7 +28,13 @@ pub struct Metrics {
     registry: Registry,
     /// Every name that was registered: what has no series yet is in no exposition.
     names: Arc<Mutex<BTreeSet<String>>>,
+    /// What is looked at before everything is told. Held meanwhile, so that no exposition shows half
+    /// of what another has just looked at.
+    looks: Arc<Mutex<Vec<Look>>>,
 }
+
+/// Sets what is not counted as it happens.
+type Look = Box<dyn Fn() + Send + Sync>;
 
 /// Counters of one name, told apart by `N` labels.
 #[derive(Clone, Debug)]
@@ -99,8 +106,15 @@ impl Metrics {
         Histograms(self.registered(HistogramVec::new(options, &labels).expect(ONCE)))
     }
 
+    /// Has `look` set what it registered, each time before everything is told.
+    pub fn look_before(&self, look: impl Fn() + Send + Sync + 'static) {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(look));
+    }
+
     /// Everything that was counted, as text of the type [`MEDIA_TYPE`].
     pub fn exposition(&self) -> String {
+        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.iter().for_each(|look| look());
         let mut text = String::new();
         TextEncoder::new()
             .encode_utf8(&self.registry.gather(), &mut text)
@@ -121,6 +135,12 @@ impl Metrics {
     }
 }
 
+/// A whole number as metrics have it: exact up to 2^53.
+pub fn number(whole: u64) -> f64 {
+    let (high, low) = ((whole >> 32) as u32, whole as u32);
+    f64::from(high) * 4_294_967_296.0 + f64::from(low)
+}
+
 impl fmt::Debug for Metrics {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Metrics").finish_non_exhaustive()
@@ -132,12 +152,22 @@ impl<const N: usize> Counters<N> {
     pub fn of(&self, values: [&str; N]) -> Counter {
         self.0.with_label_values(&values)
     }
+
+    /// Forgets every series: those of what is there no more do not come back.
+    pub fn clear(&self) {
+        self.0.reset();
+    }
 }
 
 impl<const N: usize> Gauges<N> {
     /// The gauge of these label values, in the order of the labels.
     pub fn of(&self, values: [&str; N]) -> Gauge {
         self.0.with_label_values(&values)
+    }
+
+    /// Forgets every series: those of what is there no more do not come back.
+    pub fn clear(&self) {
+        self.0.reset();
     }
 }
 
@@ -173,6 +203,23 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_is_looked_at_is_as_it_stands_when_somebody_asks() {
+        let metrics = Metrics::new();
+        let rooms = metrics.gauges("rooms_lit", "Lit rooms, by floor.", ["floor"]);
+        let floor = Arc::new(Mutex::new("first"));
+        let lit = Arc::clone(&floor);
+        metrics.look_before(move || {
+            rooms.clear();
+            rooms.of([*lit.lock().unwrap()]).set(number(1 << 40));
+        });
+        let line = |floor| format!("rooms_lit{{floor=\"{floor}\"}} 1099511627776\n");
+        assert!(metrics.exposition().ends_with(&line("first")));
+        *floor.lock().unwrap() = "second";
+        let told = metrics.exposition();
+        assert!(told.ends_with(&line("second")) && !told.contains("first"), "{told}");
     }
 
     #[test]

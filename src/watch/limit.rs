@@ -42,16 +42,26 @@ pub fn report(needs: u64) -> Report {
     report_from(Path::new("/proc"), needs)
 }
 
-fn report_from(proc: &Path, needs: u64) -> Report {
+/// The limit that counts, without its holders; `None` where there is no inotify or it is out of
+/// sight.
+pub fn allowed() -> Option<u64> {
+    let (watches_max, namespace_max) = limits(Path::new("/proc"));
+    let allowed = namespace_max.map_or(watches_max, |max| max.min(watches_max));
+    (allowed > 0).then_some(allowed)
+}
+
+/// `fs.inotify.max_user_watches`, 0 where it is not to be had, and `user.max_inotify_watches`.
+fn limits(proc: &Path) -> (u64, Option<u64>) {
     let number = |path: &str| fs::read_to_string(proc.join(path)).ok()?.trim().parse().ok();
+    let watches_max = number("sys/fs/inotify/max_user_watches").unwrap_or(0);
+    (watches_max, number("sys/user/max_inotify_watches"))
+}
+
+fn report_from(proc: &Path, needs: u64) -> Report {
+    let (watches_max, namespace_max) = limits(proc);
     let mut holders = holders(proc).unwrap_or_default();
     holders.sort_by_key(|holder| (std::cmp::Reverse(holder.watches), holder.pid));
-    Report {
-        needs,
-        watches_max: number("sys/fs/inotify/max_user_watches").unwrap_or(0),
-        namespace_max: number("sys/user/max_inotify_watches"),
-        holders,
-    }
+    Report { needs, watches_max, namespace_max, holders }
 }
 
 impl Report {

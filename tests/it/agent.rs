@@ -4,6 +4,7 @@
 mod api;
 mod bridged;
 pub mod delivery;
+mod figures;
 mod history;
 mod lifecycle;
 mod pause;

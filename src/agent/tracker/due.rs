@@ -48,6 +48,8 @@ impl Tracker {
     /// Examines what will have settled at `now`, which may lie ahead.
     pub(super) fn examine_settled(&mut self, now: Instant) -> Result<(), SpoolError> {
         let Due { mut paths, dirs, everything } = self.settle.due(now);
+        self.tally.settled += paths.len() as u64;
+        self.tally.collapsed += dirs.len() as u64 + u64::from(everything.is_some());
         self.walks.add_subtrees(dirs.into_iter().map(|(path, _)| path));
         self.walks.add_subtrees(everything.map(|_| RepoPath::root()));
         paths.extend(

@@ -40,6 +40,7 @@ impl Tracker {
     }
 
     fn lose_events(&mut self, overflow: Overflow) {
+        self.tally.overflows += overflow.count;
         let reason = "the kernel dropped events; everything is being compared with the disk";
         let opened = self.gaps.open(Cause::Overflow, overflow.since, reason.to_owned());
         self.gaps.overflowed(Instant::now());

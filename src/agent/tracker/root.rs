@@ -202,6 +202,8 @@ impl Tracker {
                 unreadable: self.walks.totals.unreadable,
             },
             compared,
+            settling: self.settle.len() as u64,
+            tally: self.tally,
         });
     }
 }

@@ -79,6 +79,7 @@ fn a_path_that_went_is_missed_though_another_came() {
     fs::write(bench.root.join("a/new"), "new").unwrap();
     fs::remove_file(bench.root.join("a/f")).unwrap();
     bench.wait_until_index_is_disk();
+    assert_ne!(bench.view.snapshot().tally.overflows, 0, "every loss is counted");
     bench.stop();
 }
 

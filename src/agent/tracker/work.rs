@@ -110,6 +110,7 @@ impl Tracker {
             self.retries.later(candidate, now);
         }
         self.walks.add_subtrees(examined.directories);
+        self.tally.observed(&examined.observations);
         self.append(examined.observations);
     }
 

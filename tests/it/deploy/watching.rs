@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use stampd::{adapter, bridge, onextree};
+use stampd::{adapter, agent, bridge};
 
 use super::text;
 
@@ -102,7 +102,7 @@ fn the_metrics_of_an_expression_are_found_among_its_other_words() {
 fn every_metric_that_is_named_is_registered_by_the_program_and_the_older_ones_are_shown() {
     let mut ours = bridge::metric_names();
     ours.extend(adapter::metric_names());
-    ours.extend(onextree::metric_names());
+    ours.extend(agent::metric_names());
     let named = named();
     let foreign: Vec<_> = named.difference(&ours).collect();
     assert!(foreign.is_empty(), "{foreign:?} are emitted by nothing");
