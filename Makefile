@@ -3,7 +3,7 @@
 
 BED := tests/bed/bed.sh
 
-.PHONY: help run test demo lint check-macos bench servers servers-stop install packages
+.PHONY: help run test demo lint check-macos bench servers servers-stop install packages formula
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -56,3 +56,7 @@ install:
 packages:
 	cargo build --release --locked
 	@packaging/packages.sh build target/release/stampd
+
+## make formula [URL=]  make an archive of the sources and Homebrew's formula for it in target/packages
+formula:
+	@packaging/packages.sh formula "$(URL)"

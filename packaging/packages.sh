@@ -5,6 +5,8 @@
 #   packages.sh extras BINARY        manual pages and completions, as the binary tells them
 #   packages.sh build BINARY [fast]  extras, then a .deb and a .rpm in target/packages; fast where
 #                                    nobody minds how large they are
+#   packages.sh formula [URL]        an archive of the sources of this commit, and Homebrew's formula
+#                                    for it, in target/packages; URL is where the archive will be had
 #
 # What goes where in a package is in Cargo.toml. `make packages` builds the binary, tests take theirs.
 set -euo pipefail
@@ -42,9 +44,21 @@ build() {
   "$rpm" --target-dir "$stage" "${rpm_flags[@]}" --output target/packages/
 }
 
+make_formula() {
+  local version archive sha256
+  version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+  archive=target/packages/stampd-$version.tar.gz
+  mkdir -p target/packages
+  git archive --format=tar.gz --prefix="stampd-$version/" --output="$archive" HEAD
+  sha256=$(openssl dgst -sha256 -r "$archive" | cut -d ' ' -f 1)
+  sed -e "s|@URL@|${1:-file://$PWD/$archive}|" -e "s|@SHA256@|$sha256|" \
+    packaging/homebrew/stampd.rb >target/packages/stampd.rb
+}
+
 case ${1:-} in
   tools) fetch_tools ;;
   extras) make_extras "$2" ;;
   build) build "$2" "${3:-}" ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+  formula) make_formula "${2:-}" ;;
+  *) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
 esac

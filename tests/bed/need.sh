@@ -33,6 +33,8 @@ missing_packages() {
   # Both kinds of packages are read.
   command -v rpm >/dev/null || echo rpm
   command -v dpkg >/dev/null || echo dpkg
+  # And Homebrew's formula.
+  command -v ruby >/dev/null || echo ruby
   # Only the figures need a load generator.
   [ -z "${BED_BENCH:-}" ] || command -v wrk >/dev/null || echo wrk
 }

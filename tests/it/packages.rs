@@ -1,5 +1,6 @@
 //! The packages: built of this very program, listed, and the Debian one installed into a scratch root
-//! over an older one, used and removed; and `make install`'s part after the build.
+//! over an older one, used and removed; `make install`'s part after the build; and the formula of
+//! Homebrew, played by a stand-in for it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -123,19 +124,36 @@ impl Root {
     }
 }
 
+/// The Debian package as an older version, below a scratch directory.
+fn older_deb(scratch: &Path) -> PathBuf {
+    let (tree, older) = (scratch.join("tree"), scratch.join("older.deb"));
+    must(Command::new("dpkg-deb").arg("--raw-extract").arg(package("deb")).arg(&tree));
+    let control = tree.join("DEBIAN/control");
+    let text = fs::read_to_string(&control).unwrap();
+    let newer = format!("\nVersion: {}", env!("CARGO_PKG_VERSION"));
+    assert!(text.contains(&newer), "{text}");
+    fs::write(&control, text.replace(&newer, "\nVersion: 0.0.1")).unwrap();
+    // A page that is no more has to go with its version.
+    fs::write(tree.join("usr/share/doc/stampd/OLD.md"), "old").unwrap();
+    must(Command::new("dpkg-deb").args(["-Znone", "--build"]).arg(&tree).arg(&older));
+    older
+}
+
 #[test]
-fn the_debian_package_installs_runs_and_goes_and_the_spool_and_config_stay() {
-    let (root, deb) = (Root::new(), package("deb"));
-    let install = || root.dpkg(&["--install", deb.to_str().unwrap()]);
-    install();
-    let told = must(Command::new(root.at("usr/bin/stampd")).arg("version"));
-    assert_eq!(told, format!("stampd {}\n", env!("CARGO_PKG_VERSION")));
+fn the_debian_package_installs_over_an_older_one_runs_and_goes_and_the_spool_and_config_stay() {
+    let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
+    let install = |deb: &Path| root.dpkg(&["--install", deb.to_str().unwrap()]);
+    install(&older_deb(scratch.path()));
+    assert!(root.at("usr/share/doc/stampd/OLD.md").exists());
     let kept = ["etc/stampd/bridge.toml", "home/ada/.local/state/stampd/spool.db"];
     for path in kept {
         fs::create_dir_all(root.at(path).parent().unwrap()).unwrap();
         fs::write(root.at(path), "kept").unwrap();
     }
-    install();
+    install(&package("deb"));
+    let told = must(Command::new(root.at("usr/bin/stampd")).arg("version"));
+    assert_eq!(told, format!("stampd {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(!root.at("usr/share/doc/stampd/OLD.md").exists());
     root.dpkg(&["--purge", "stampd"]);
     assert!(!root.at("usr/bin/stampd").exists());
     for path in kept {
@@ -179,4 +197,70 @@ fn completions_are_scripts_that_their_shell_can_read() {
     fs::write(&file, &script).unwrap();
     must(Command::new("bash").arg("-n").arg(&file));
     assert!(script.contains("contracts"), "{script}");
+}
+
+/// The formula for this commit, played into a prefix; and what it says of the service.
+fn play_formula(prefix: &Path) -> serde_json::Value {
+    static FILLED: OnceLock<()> = OnceLock::new();
+    let at = |path: &str| Path::new(REPO).join(path);
+    FILLED.get_or_init(|| {
+        must(Command::new("packaging/packages.sh").current_dir(REPO).arg("formula"));
+    });
+    let mut ruby = Command::new("ruby");
+    ruby.arg(at("tests/bed/homebrew/brew.rb")).arg(at("target/packages/stampd.rb"));
+    let told = must(ruby.args([env!("CARGO_PKG_VERSION"), REPO]).arg(prefix).arg(BINARY));
+    serde_json::from_str(&told).unwrap()
+}
+
+#[test]
+fn the_formula_installs_what_the_packages_hold_and_its_own_test_passes() {
+    let scratch = tempfile::tempdir().unwrap();
+    let told = play_formula(scratch.path());
+    let held: BTreeSet<String> = in_deb().into_iter().map(|(path, _)| path).collect();
+    let pages = held.iter().filter_map(|path| path.strip_prefix("/usr/share/man/"));
+    let pages: Vec<&str> = pages.map(|page| page.trim_end_matches(".gz")).collect();
+    assert!(pages.len() > 30, "{pages:?}");
+    let others = [
+        "bin/stampd",
+        "etc/bash_completion.d/stampd",
+        "share/fish/vendor_completions.d/stampd.fish",
+        "share/stampd/config/stampd.example.toml",
+        "share/stampd/prometheus/stampd.rules.yaml",
+        "share/zsh/site-functions/_stampd",
+    ];
+    let pages = pages.iter().map(|page| format!("share/man/{page}"));
+    for path in pages.chain(others.map(str::to_owned)) {
+        let length = fs::metadata(scratch.path().join(&path)).map_or(0, |meta| meta.len());
+        assert!(length > 100, "{path} has {length} bytes");
+    }
+    let url = told["said"]["url"][0].as_str().unwrap();
+    let archive = url.strip_prefix("file://").expect("it was not said where else");
+    let digest = must(Command::new("openssl").args(["dgst", "-sha256", "-r", archive]));
+    assert_eq!(told["said"]["sha256"][0], digest.split(' ').next().unwrap());
+    let inside = must(Command::new("tar").args(["-tzf", archive]));
+    for file in ["Cargo.toml", "Cargo.lock", "src/main.rs", "contracts/openapi.yaml"] {
+        let file = format!("stampd-{}/{file}\n", env!("CARGO_PKG_VERSION"));
+        assert!(inside.contains(&file), "{file} is not in {archive}");
+    }
+}
+
+#[test]
+fn the_service_of_the_formula_is_that_of_launchd() {
+    let scratch = tempfile::tempdir().unwrap();
+    let service = play_formula(scratch.path())["service"].take();
+    let read = "import json,plistlib,sys; print(json.dumps(plistlib.load(open(sys.argv[1],'rb'))))";
+    let plist = Path::new(REPO).join("packaging/launchd/stampd.agent.plist");
+    let plist = must(Command::new("python3").args(["-c", read]).arg(plist));
+    let plist: serde_json::Value = serde_json::from_str(&plist).unwrap();
+    let program = scratch.path().join("bin/stampd").display().to_string();
+    assert_eq!(service["run"], serde_json::json!([program, "run"]));
+    assert_eq!(plist["ProgramArguments"][1], "run");
+    let background = service["process_type"].as_str().unwrap();
+    assert!(plist["ProcessType"].as_str().unwrap().eq_ignore_ascii_case(background));
+    assert_eq!(service["keep_alive"]["successful_exit"], plist["KeepAlive"]["SuccessfulExit"]);
+    for (ours, theirs) in
+        [("nice", "Nice"), ("run_at_load", "RunAtLoad"), ("throttle_interval", "ThrottleInterval")]
+    {
+        assert_eq!(service[ours], plist[theirs], "{ours}");
+    }
 }
