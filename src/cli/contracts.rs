@@ -23,6 +23,7 @@ use serde_json::Value;
 use self::shipped::SHIPPED;
 use super::exit::{Exit, failed};
 use super::shell::{Format, Shell, print, print_json};
+use crate::runtime::whole;
 
 /// Larger than any contract; what is above is something else.
 const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
@@ -199,7 +200,7 @@ fn init(shell: &Shell, dir: &Path) -> anyhow::Result<Exit> {
         let path = dir.join(file);
         let parent = path.parent().expect("a file below a directory has a parent");
         fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
-        fs::write(&path, own).with_context(|| format!("write {}", path.display()))?;
+        lay_out(&path, own).with_context(|| format!("write {}", path.display()))?;
         print(&format!("{}\n", path.display()))?;
     }
     shell.note(&format!(
@@ -207,4 +208,15 @@ fn init(shell: &Shell, dir: &Path) -> anyhow::Result<Exit> {
         dir.display()
     ));
     Ok(Exit::Fine)
+}
+
+/// Writes a document whole, or leaves it as it is where it says the same already.
+fn lay_out(path: &Path, own: &str) -> io::Result<()> {
+    match whole::write_new(path, own.as_bytes(), 0o644) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // Somebody else may have come first since it was looked at.
+            if fs::read(path)? == own.as_bytes() { Ok(()) } else { Err(error) }
+        }
+        done => done,
+    }
 }
