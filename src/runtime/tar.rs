@@ -1,39 +1,20 @@
-//! An archive of a few small files, in the format that every `tar` reads (POSIX ustar).
+//! An archive of a few small files, all from memory, in the format that every `tar` reads.
 //!
-//! Only what a report needs: plain files with short names, all from memory.
+//! Holds what it is given and nothing else: no owner, no name of a user or a machine.
 
-const BLOCK: usize = 512;
+use tar::{Builder, Header};
 
 /// The archive of these files, by name.
 pub fn archive<'f>(files: impl IntoIterator<Item = (&'f str, &'f [u8])>, mtime_s: u64) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut archive = Builder::new(Vec::new());
     for (name, content) in files {
-        out.extend(header(name, content.len() as u64, mtime_s));
-        out.extend(content);
-        out.resize(out.len().next_multiple_of(BLOCK), 0);
+        let mut header = Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o600);
+        header.set_mtime(mtime_s);
+        archive.append_data(&mut header, name, content).expect("our names are short and relative");
     }
-    // Two empty blocks are the end.
-    out.resize(out.len() + 2 * BLOCK, 0);
-    out
-}
-
-fn header(name: &str, size: u64, mtime_s: u64) -> [u8; BLOCK] {
-    debug_assert!(name.len() <= 100, "{name}");
-    let mut block = [0; BLOCK];
-    let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, &name.as_bytes()[..name.len().min(100)]);
-    put(100, b"0000600\0");
-    put(108, b"0000000\0");
-    put(116, b"0000000\0");
-    put(124, format!("{size:011o}\0").as_bytes());
-    put(136, format!("{mtime_s:011o}\0").as_bytes());
-    // The sum is taken with blanks in its own place.
-    put(148, b"        ");
-    put(156, b"0");
-    put(257, b"ustar\x0000");
-    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    block
+    archive.into_inner().expect("memory takes all of it")
 }
 
 #[cfg(test)]

@@ -103,6 +103,7 @@ const REACH: &[(&str, &[&str])] = &[
     ("serde_yaml_ng", &["cli::contracts"]),
     ("sha2", &["model"]),
     ("subtle", &["runtime::http"]),
+    ("tar", &["runtime::tar"]),
     ("tokio_postgres", &["store"]),
     ("tokio_postgres_rustls", &["store"]),
     ("tracing_appender", &["runtime::telemetry"]),
