@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::pattern::trimmed;
 use super::rules::{Rule, RuleSet, Source};
 
 /// The user's `include` and that of the repo's own config.
@@ -57,6 +58,7 @@ impl Includes {
 impl Reach {
     /// The reach of a pattern as it was written; `None` for a negated one, which includes nothing.
     fn of(index: usize, pattern: &[u8]) -> Option<Self> {
+        let pattern = trimmed(pattern);
         if pattern.starts_with(b"!") {
             return None;
         }
@@ -77,5 +79,42 @@ impl Reach {
         let names = || dir.split(|&byte| byte == b'/');
         self.depth_max.is_none_or(|deepest| names().count() <= deepest)
             && names().zip(&self.literal).all(|(name, literal)| *name == **literal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    fn pattern() -> impl Strategy<Value = String> {
+        let names =
+            ["a", "b", "ab", "*", "**", "a*", "a**", "?", "[ab]", "[!a]", "\\a", "\\*", "a\\"];
+        let ends = ["", "/", " ", "/ ", "\\ ", "\r"];
+        (select(&["", "/"][..]), vec(select(names.to_vec()), 1..4), select(ends.to_vec()))
+            .prop_map(|(begin, names, end)| [begin, &names.join("/"), end].concat())
+    }
+
+    proptest! {
+        // A directory above a match that nothing leads into is never walked, and the match is
+        // missed. `a/ ` had no reach below other directories, though the blank does not count.
+        #[test]
+        fn an_include_leads_into_every_directory_above_what_it_matches(
+            pattern in pattern(),
+            names in vec(select(vec!["a", "b", "ab", "*", "a "]), 1..5),
+            is_dir in any::<bool>(),
+        ) {
+            let includes = Includes::new(std::slice::from_ref(&pattern), &[]);
+            let path = names.join("/");
+            if includes.matching(path.as_bytes(), is_dir).is_some() {
+                for (end, _) in path.match_indices('/') {
+                    let dir = &path[..end];
+                    prop_assert!(includes.leading_below(dir.as_bytes()).is_some(), "{dir:?}");
+                }
+            }
+        }
     }
 }

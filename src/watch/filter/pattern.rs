@@ -18,9 +18,14 @@ pub(super) enum Line {
 /// Longer patterns are refused: no path is that long.
 const PATTERN_BYTES_MAX: usize = 4096;
 
+/// What counts of a line, without its line feed: blanks at its end do not.
+pub(super) fn trimmed(line: &[u8]) -> &[u8] {
+    trim_trailing_spaces(line.strip_suffix(b"\r").unwrap_or(line))
+}
+
 /// Translates one line, without its line feed.
 pub(super) fn translate(line: &[u8]) -> Line {
-    let line = trim_trailing_spaces(line.strip_suffix(b"\r").unwrap_or(line));
+    let line = trimmed(line);
     if line.is_empty() || line[0] == b'#' {
         return Line::Blank;
     }
@@ -44,7 +49,10 @@ pub(super) fn translate(line: &[u8]) -> Line {
     if let Err(reason) = (Translator { body, at: 0, anchored }).run(&mut out) {
         return Line::Refused(reason);
     }
-    out.push_str(if only_dir { "/" } else { "" });
+    if only_dir {
+        // The crate takes a backslash before the last slash for an escape of it, and drops it.
+        out.push_str(if out.ends_with('\\') { "\\/" } else { "/" });
+    }
     Line::Pattern(out)
 }
 

@@ -1,6 +1,8 @@
 //! The matcher, judged by its verdicts; `tests/it/ignore.rs` compares it with git itself.
 
+use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use super::*;
 
@@ -27,6 +29,52 @@ fn check(filter: &Filter, expected: &[(&str, &str)]) {
         let (text, is_dir) = text.strip_suffix('/').map_or((text, false), |text| (text, true));
         assert_eq!(filter.ignored(&path(text), is_dir).to_string(), verdict, "{text}");
     }
+}
+
+/// A name of letters that patterns give a meaning to, and of some that they do not.
+fn name() -> impl Strategy<Value = String> {
+    let letters = vec![
+        'a', 'b', '\\', '*', '?', '[', ']', '{', '}', '!', '#', ' ', '-', '^', 'é', '\n', '\r',
+    ];
+    vec(select(letters), 1..4).prop_map(String::from_iter)
+}
+
+proptest! {
+    /// Repos inside others and our own directories are left out by such patterns.
+    #[test]
+    fn a_literal_pattern_means_its_directory_and_nothing_else(
+        dir in vec(name(), 1..4),
+        kept in 0..5_usize,
+        more in vec(name(), 0..3),
+        is_dir in any::<bool>(),
+    ) {
+        let other: Vec<&String> = dir.iter().take(kept).chain(&more).collect();
+        prop_assume!(!other.is_empty());
+        let pattern = literal(&dir.join("/")).expect("it is not the root");
+        let exclude = vec![pattern.clone()];
+        let filter = Filter::new(&Config { exclude, ..Config::default() }, Tracked::default());
+        let is_below = other.len() > dir.len() || (other.len() == dir.len() && is_dir);
+        let is_meant = is_below && other.iter().zip(&dir).all(|(a, b)| *a == b);
+        let other = other.into_iter().cloned().collect::<Vec<_>>().join("/");
+        let verdict = filter.ignored(&path(&other), is_dir);
+        prop_assert_eq!(verdict.is_visible(), !is_meant, "{} of {:?} for {:?}", verdict, pattern, other);
+    }
+}
+
+/// The matcher's crate took such a backslash for the escape of the slash, and the rule for another.
+#[test]
+fn a_name_may_end_in_a_backslash() {
+    let mut filter = Filter::default();
+    with_dir(&mut filter, "", "a\\\\/\nb/c\\\\/\n");
+    check(
+        &filter,
+        &[
+            ("a\\/", "ignored by a\\\\\\\\/ (.gitignore, line 1)"),
+            ("a/", VISIBLE),
+            ("b/c\\/d", "ignored by b/c\\\\\\\\/ (.gitignore, line 2)"),
+            ("b/c\\", VISIBLE),
+        ],
+    );
 }
 
 const VISIBLE: &str = "visible: no rule speaks of it";
