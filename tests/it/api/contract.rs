@@ -329,8 +329,14 @@ pub fn make_up(file: &str, url: &str, which: &[&str]) {
         .current_dir(scratch.path())
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&ended.stdout);
-    assert!(ended.status.success(), "{told}\n{}", String::from_utf8_lossy(&ended.stderr));
+    let told = [ended.stdout, ended.stderr].concat();
+    let told = String::from_utf8_lossy(&told);
+    assert!(ended.status.success(), "{told}");
+    // A thread that ends so tries nothing more, and the run is called a success all the same.
+    assert!(!told.contains("Exception in thread"), "{told}");
+    for phase in ["Examples", "Coverage", "Fuzzing"] {
+        assert!(told.contains(&format!("✅ {phase}\n")), "{phase}: {told}");
+    }
 }
 
 #[test]
