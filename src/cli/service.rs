@@ -92,6 +92,8 @@ struct Service {
     text: String,
     /// Directories that must be there before it starts, for it alone.
     dirs: Vec<PathBuf>,
+    /// The config of a service of the machine: another than that of whoever installs it.
+    config: Option<PathBuf>,
 }
 
 pub(super) fn run(shell: &Shell, command: &Command) -> anyhow::Result<Exit> {
@@ -132,6 +134,15 @@ impl What {
 
     fn scope(&self) -> Scope {
         if self.system { Scope::System } else { Scope::User }
+    }
+
+    /// What does the same without a service manager.
+    const fn by_hand(&self) -> &'static str {
+        match self.role {
+            Role::Agent => "stampd run",
+            Role::Bridge => "stampd bridge",
+            Role::Adapter => "stampd adapter",
+        }
     }
 
     /// The same words on a command line.
@@ -179,6 +190,7 @@ impl Service {
             file: base.config_dir().join("systemd/user/stampd.service"),
             text: unit::fill(unit::USER, program, &flags(shell, &config), &config.agent.own_dirs),
             dirs: config.agent.own_dirs,
+            config: None,
         })
     }
 
@@ -194,7 +206,9 @@ impl Service {
         let config = shell.flags().config.map(|file| shell.environment.directory().join(file));
         let flags = typed_flags(config.as_deref(), asked.as_deref());
         let dirs = vec![state_dir];
+        let found = home.join(".config/stampd/stampd.toml");
         Ok(Self {
+            config: Some(config.unwrap_or(found)),
             manager: Manager::Systemd(Scope::System),
             name: format!("stampd@{owner}.service"),
             file: Path::new(unit::SYSTEM_DIR).join(format!("stampd@{owner}.service")),
@@ -219,6 +233,7 @@ impl Service {
             text: unit::fill(template, program, &typed_flags(Some(&config), None), &[]),
             name,
             dirs: Vec::new(),
+            config: Some(config),
         }
     }
 
@@ -229,7 +244,8 @@ impl Service {
         let log = plist::log_in(base.home_dir());
         let text = plist::fill(program, &flags(shell, &config), &log);
         let manager = Manager::Launchd;
-        Ok(Self { manager, name: plist::LABEL.to_owned(), file, text, dirs: config.agent.own_dirs })
+        let (name, dirs) = (plist::LABEL.to_owned(), config.agent.own_dirs);
+        Ok(Self { manager, name, file, text, dirs, config: None })
     }
 }
 

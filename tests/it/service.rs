@@ -219,6 +219,37 @@ fn a_service_of_the_machine_is_for_root() {
     assert!(!manager.bin.join("calls").exists());
 }
 
+/// It would have been written, and ended at its start over and over, with nobody told.
+#[test]
+fn a_service_of_the_machine_without_its_config_is_not_installed() {
+    let manager = Manager::new();
+    for (role, page) in [("bridge", "docs/bridge.md"), ("adapter", "docs/adapter.md")] {
+        let args = ["--config", "absent.toml", "install", "--system", role];
+        let (code, said, calls) = manager.run(&args);
+        assert_eq!(calls, "");
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(code, Some(78), "{said}");
+            assert!(said.contains("there is no ") && said.contains("absent.toml"), "{said}");
+            assert!(said.contains(page), "{said}");
+        } else {
+            assert_eq!(code, Some(8), "{said}");
+        }
+    }
+}
+
+#[test]
+fn without_a_manager_a_server_is_told_how_to_start_by_itself() {
+    let manager = Manager::new();
+    manager.refuses("System has not been booted with systemd");
+    let (code, said, _) = manager.run(&["install", "--system", "bridge"]);
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(code, Some(7), "{said}");
+        assert!(said.contains("start `stampd bridge` by other means"), "{said}");
+    } else {
+        assert_eq!(code, Some(8), "{said}");
+    }
+}
+
 #[test]
 fn units_of_the_machine_name_their_user_their_config_and_what_they_may_write() {
     let manager = Manager::new();

@@ -31,8 +31,9 @@ pub(super) fn place(shell: &Shell, what: &What, service: &Service) -> anyhow::Re
     if what.role == Role::Agent && what.scope() == Scope::User {
         check_config(shell)?;
     }
+    check_config_is_there(what, service)?;
     check_spool(service)?;
-    service.manager.reach()?;
+    service.manager.reach(what.by_hand())?;
     if check_installed(shell, what, service)? == Placed::Current {
         return Ok(Placed::Current);
     }
@@ -71,6 +72,20 @@ fn check_config(shell: &Shell) -> anyhow::Result<()> {
         return Err(failed(Exit::Config, text));
     }
     Ok(())
+}
+
+/// Without its config a service of the machine would end at its start, and nobody would be told.
+fn check_config_is_there(what: &What, service: &Service) -> anyhow::Result<()> {
+    let Some(config) = service.config.as_deref().filter(|config| !config.is_file()) else {
+        return Ok(());
+    };
+    let hint = match what.role {
+        Role::Agent => "have that user say `stampd add DIR` first",
+        Role::Bridge => "write it first, as docs/bridge.md says",
+        Role::Adapter => "write it first, as docs/adapter.md says",
+    };
+    let text = format!("find the service's config: there is no {}; {hint}", config.display());
+    Err(failed(Exit::Config, text))
 }
 
 /// A spool that a newer version wrote would stop the service at its start, over and over.

@@ -50,8 +50,9 @@ impl Manager {
         if cfg!(target_os = "macos") { Self::Launchd } else { Self::Systemd(scope) }
     }
 
-    /// Fails unless there is a manager that answers: before anything is written.
-    pub(super) fn reach(self) -> anyhow::Result<()> {
+    /// Fails unless there is a manager that answers: before anything is written. `by_hand` is what
+    /// does the same without one.
+    pub(super) fn reach(self, by_hand: &str) -> anyhow::Result<()> {
         let (program, args) = match self {
             Self::Systemd(_) => ("systemctl", self.args(&["daemon-reload"])),
             Self::Launchd => ("launchctl", self.args(&["print", &domain()])),
@@ -61,7 +62,7 @@ impl Manager {
             return Ok(());
         }
         let text = format!(
-            "run {}: {}; without a service manager, start `stampd run` by other means",
+            "run {}: {}; without a service manager, start `{by_hand}` by other means",
             typed(program, &args),
             said(&output)
         );
