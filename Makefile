@@ -47,7 +47,7 @@ servers:
 servers-stop:
 	@$(BED) down
 
-## make install [PREFIX=/usr/local DESTDIR=]  build it, and put program, manual pages, completions and units in place
+## make install [PREFIX=/usr/local DESTDIR=]  build it, and put program, manual pages and completions in place
 install:
 	cargo build --release --locked
 	@packaging/install.sh "$(DESTDIR)$(or $(PREFIX),/usr/local)"
