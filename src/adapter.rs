@@ -3,9 +3,9 @@
 //! - `route` says which topics are read, and what kind of event each carries; `decode` makes an
 //!   operation of a record, or says why there is none; `breaker` says when the database may be
 //!   tried, `placement` where a partition is read from. All four are pure;
-//! - `consumer` is the thread that reads and writes in turn, `group` its client, `held` the
-//!   partitions in its hands, `queue` and `batch` what it has read of each `lane` and not written,
-//!   `writer` its session;
+//! - `consumer` is the thread that reads and writes in turn, `group` its client, which holds as much
+//!   as `room` says, `held` the partitions in its hands, `queue` and `batch` what it has read of each
+//!   `lane` and not written, `writer` its session;
 //! - `answers` are to questions, `letters` puts dead letters onto their topics, `outlet` is the
 //!   producer of both;
 //! - `road` climbs the ladder to Kafka, for the one line that says why it cannot be reached;
@@ -34,6 +34,7 @@ mod queue;
 mod read;
 pub mod retry;
 pub mod road;
+mod room;
 pub mod route;
 mod view;
 mod watch;

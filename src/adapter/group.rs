@@ -18,6 +18,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::Notify;
 
 use super::batch::Place;
+use super::room::Room;
 use super::{Config, Reading};
 use crate::model::rung::Rung;
 use crate::sink::kafka::road;
@@ -90,10 +91,9 @@ fn settings(config: &Config) -> Result<ClientConfig, Rung> {
         .set("isolation.level", "read_committed")
         .set("allow.auto.create.topics", "false")
         .set("topic.metadata.refresh.interval.ms", millis(REFRESH))
-        .set("queued.min.messages", "20000")
-        .set("queued.max.messages.kbytes", (fetch_bytes_max / 1024).max(1).to_string())
         .set("fetch.wait.max.ms", "100")
         .set("fetch.error.backoff.ms", "100");
+    Room::of(*fetch_bytes_max).set(&mut settings);
     Ok(settings)
 }
 
