@@ -1,5 +1,5 @@
 //! From the spool to the servers: what the agent confirms per second, beside the same rows and
-//! records written by hand to the same servers.
+//! records written by hand to the same servers; and by way of a bridge beside the direct road.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use crate::by_hand::{Rows, Session};
 use crate::corpus::Corpus;
 use crate::local::{end, home_over, start};
-use crate::measure::{Pairs, Table};
+use crate::measure::{Pairs, Table, alternate};
+use crate::stamping::Bridge;
 use crate::support::kafka::{Record, Topic, plaintext};
 use crate::support::postgres::{Address, Database};
 use crate::support::process::Home;
@@ -41,6 +42,16 @@ impl Filled {
         Self { home, empty, stamps: corpus.files as u64 }
     }
 
+    /// A record that the agent may append to, for as long as the database is kept.
+    fn with_postgres(&self) -> (Database, Session) {
+        let mut database = Database::create();
+        let session = Session::open(&database.admin());
+        self.configure_postgres(&database.admin());
+        self.home.must(&["migrate"]);
+        self.configure_postgres(&database.login("stampd_agent"));
+        (database, session)
+    }
+
     fn configure(&self, sink: &str) {
         self.home.configure(&format!(
             "[[repo]]\npath = \"{}\"\nnamespace = \"bench.figures.empty\"\n\n{sink}",
@@ -49,14 +60,27 @@ impl Filled {
     }
 
     fn configure_postgres(&self, address: &Address) {
-        let password = self.home.path().join("password");
-        fs::write(&password, &address.password).expect("the home takes a file");
-        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        let password = self.secret("password", &address.password);
         self.configure(&format!(
-            "[postgres]\nurl = \"{}\"\npassword = {{ file = \"{}\" }}\n",
-            address.url_without_password(),
-            password.display()
+            "[postgres]\nurl = \"{}\"\npassword = {{ file = \"{password}\" }}\n",
+            address.url_without_password()
         ));
+    }
+
+    fn configure_bridge(&self, bridge: &Bridge) {
+        let token = self.secret("token", &bridge.token("bench"));
+        self.configure(&format!(
+            "[bridge]\nurl = \"http://{}\"\ntoken = {{ file = \"{token}\" }}\n",
+            bridge.listen
+        ));
+    }
+
+    /// Keeps a secret in a file of its own, and says where.
+    fn secret(&self, name: &str, words: &str) -> String {
+        let file = self.home.path().join(name);
+        fs::write(&file, words).expect("the home takes a file");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        file.display().to_string()
     }
 
     /// Runs an agent until `count` has come from nothing to at least the corpus. Returns the rate
@@ -86,12 +110,7 @@ pub fn postgres(corpus: &Corpus, table: &mut Table) {
     let mut better = "";
     for round in 0..ROUNDS {
         let filled = Filled::new(corpus);
-        let mut database = Database::create();
-        let session = Session::open(&database.admin());
-        filled.configure_postgres(&database.admin());
-        filled.home.must(&["migrate"]);
-        filled.configure_postgres(&database.login("stampd_agent"));
-
+        let (_database, session) = filled.with_postgres();
         let ours = filled.drain(|| session.size());
         let rows = Rows::read(&session, BATCH);
         let (by_hand, way) = rows.by_the_better(&session, round);
@@ -101,6 +120,33 @@ pub fn postgres(corpus: &Corpus, table: &mut Table) {
     }
     let what = format!("spool → Postgres : the same rows by hand ({better}), rate");
     table.add_pair("P7", &what, &pairs, "≥0.7");
+}
+
+/// P9: what a bridge confirms of the same spool per second, beside the direct road to PostgreSQL.
+///
+/// Both records are as new, and neither has events to publish. The agent keeps a cursor for each
+/// sink, so one spool is a backlog to both.
+pub fn ingest(corpus: &Corpus, table: &mut Table) {
+    let mut pairs = Pairs::default();
+    for round in 0..ROUNDS {
+        let filled = Filled::new(corpus);
+        let by_bridge = || {
+            let bridge = Bridge::start("");
+            let session = Session::open(&bridge.database.admin());
+            filled.configure_bridge(&bridge);
+            // The bridge has streams of its own.
+            let brought =
+                "SELECT coalesce(sum(size), 0)::bigint FROM streams WHERE token = 'bench'";
+            filled.drain(|| session.number(brought))
+        };
+        let directly = || {
+            let (_database, session) = filled.with_postgres();
+            filled.drain(|| session.size())
+        };
+        let (ours, peer) = alternate(round, by_bridge, directly);
+        pairs.push(ours, peer);
+    }
+    table.add_pair("P9", "spool → bridge → Postgres : spool → Postgres, rate", &pairs, "≥0.7");
 }
 
 /// P8: records confirmed by Kafka per second.

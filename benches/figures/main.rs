@@ -61,6 +61,15 @@ fn main() {
     if wants("P9") || wants("P9-bridge") {
         stamping::bridge(&scratch(), &mut table);
     }
+    if wants("P9") || wants("P9-events") {
+        stamping::events(&scratch(), &mut table);
+    }
+    if wants("P9") || wants("P9-batch") {
+        stamping::batches(&mut table);
+    }
+    if wants("P9") || wants("P9-ingest") {
+        delivery::ingest(&corpus, &mut table);
+    }
     if wants("P10") {
         intake::adapter(&mut table);
     }

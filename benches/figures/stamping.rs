@@ -97,10 +97,14 @@ impl Figures {
     }
 }
 
-/// P9 on PostgreSQL: single stamps beside `pgbench`, and batches beside the same rows by hand.
+/// P9 on PostgreSQL: single stamps beside `pgbench`.
 pub fn bridge(scratch: &Path, table: &mut Table) {
     let what = "POST /stamp on Postgres : pgbench, the same inserts";
     stamps_on_postgres(scratch, "", what, table);
+}
+
+/// P9 on PostgreSQL with events on Kafka, not awaited and awaited.
+pub fn events(scratch: &Path, table: &mut Table) {
     let topic = Topic::create(1);
     let brokers = crate::support::bed("STAMPD_TEST_KAFKA");
     for (wait, what) in [("0s", "with events"), ("25ms", "with events awaited 25 ms")] {
@@ -112,19 +116,21 @@ pub fn bridge(scratch: &Path, table: &mut Table) {
         let what = format!("POST /stamp on Postgres {what} : pgbench, the same inserts");
         stamps_on_postgres(scratch, &kafka, &what, table);
     }
-    batches(table);
 }
 
 /// A bridge in a process of its own, killed with the value.
-struct Bridge {
+pub struct Bridge {
     child: Child,
-    listen: String,
-    database: Database,
-    _home: Home,
+    /// Its `host:port`.
+    pub listen: String,
+    /// Its record.
+    pub database: Database,
+    home: Home,
 }
 
 impl Bridge {
-    fn start(more: &str) -> Self {
+    /// Starts one over a new record, with `more` in its config.
+    pub fn start(more: &str) -> Self {
         let (home, mut database) = (Home::new(), Database::create());
         home.configure(&postgres(&home, &database.admin()));
         home.must(&["migrate"]);
@@ -141,7 +147,12 @@ impl Bridge {
             let (status, _) = Client::connect(&listen).get("/health/ready");
             (status == 200).then_some(())
         });
-        Self { child, listen, database, _home: home }
+        Self { child, listen, database, home }
+    }
+
+    /// Issues a token to an agent.
+    pub fn token(&self, name: &str) -> String {
+        self.home.must(&["token", "new", name]).trim_end().to_owned()
     }
 
     fn url(&self, route: &str) -> String {
@@ -226,7 +237,8 @@ fn pgbench(scratch: &Path, address: &Address, script: &Path) -> Load {
     Load { rate: tps.unwrap_or_else(|| panic!("{text}")), p99 }
 }
 
-fn batches(table: &mut Table) {
+/// P9 on PostgreSQL: batches beside the same rows by hand.
+pub fn batches(table: &mut Table) {
     let mut pairs = Pairs::default();
     let mut better = "";
     for round in 0..ROUNDS {
