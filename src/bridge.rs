@@ -188,7 +188,7 @@ fn start_desk(
     };
     let config = stamps::Config {
         clock: clock.clone(),
-        outbox: publisher.map(Publisher::bell),
+        outbox: publisher.map(Publisher::tray),
         ..stamps::Config::new(stages.postgres.clone(), agent, namespace)
     };
     let (desk, writers) = stamps::open(&config)?;
@@ -206,7 +206,7 @@ fn start_ingest(
     metrics: &Metrics,
 ) -> Result<Streams, BridgeError> {
     let address = Address::parse(&stages.postgres)?;
-    let outbox = publisher.map(Publisher::bell);
+    let outbox = publisher.map(Publisher::tray);
     let ingest = Ingest::new(address, INGEST_SESSIONS, INGEST_PATIENCE, outbox);
     Ok(Streams::new(ingest, clock.clone(), metrics))
 }

@@ -1,7 +1,9 @@
 //! The publisher: what waits in the outbox goes onto the topic, in order for each key.
 //!
-//! `drain` moves pieces from the store to the Kafka sink, one shard at a time and only in shards
-//! that no other bridge is draining; `waiters` tells requests what became of their event.
+//! `drain` moves pieces from the store to the Kafka sink: those that were laid ready when they were
+//! committed at once, the others as it reads them, only in shards that no other bridge owns. Which
+//! shards are ours, and what may go without being read, is `tenure`'s to say; `press` is the way to
+//! the topic; `waiters` tells requests what became of their event.
 //!
 //! Promises: a row leaves the outbox only after the broker has confirmed it. Away, everything
 //! waits. What a broker refuses for its content is told by its leaf alone and stays in the ledger,
@@ -9,18 +11,19 @@
 //! same `ce_id`. `published` never says yes to what the broker did not confirm.
 
 mod drain;
+mod press;
+mod tenure;
 mod waiters;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use crate::runtime::clock::Clock;
 use crate::sink::kafka;
 use crate::store;
 use crate::store::address::{Address, AddressError};
+use crate::store::outbox::Tray;
 
 pub use crate::store::outbox::Depth;
 pub use drain::Drain;
@@ -28,6 +31,9 @@ use waiters::Waiters;
 
 /// How long after a failure the road is tried again, at first and at most.
 pub const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// How long a record waits for others: a batch comes whole, and somebody may be waiting for it.
+const LINGER: Duration = Duration::from_micros(500);
 
 /// What a publisher needs.
 #[derive(Clone)]
@@ -49,7 +55,7 @@ impl Config {
     pub fn new(database: store::Config, kafka: kafka::Config) -> Self {
         Self {
             database,
-            kafka,
+            kafka: kafka::Config { linger: LINGER, ..kafka },
             clock: Clock::system(),
             retry: RETRY,
             sweep: Duration::from_secs(2),
@@ -87,8 +93,8 @@ pub struct Publisher(Arc<Shared>);
 
 /// What the publisher's task and its handles share.
 struct Shared {
-    /// Rung by whoever puts something into the outbox.
-    bell: Arc<Notify>,
+    /// Filled by whoever puts something into the outbox.
+    tray: Arc<Tray>,
     /// Written by the task, read by handles.
     road: Mutex<Road>,
     /// As `road`.
@@ -102,7 +108,7 @@ struct Shared {
 pub fn new(config: Config) -> Result<(Publisher, Drain), AddressError> {
     let address = Address::parse(&config.database)?;
     let shared = Arc::new(Shared {
-        bell: Arc::default(),
+        tray: Arc::default(),
         road: Mutex::new(Road::Unknown),
         depth: Mutex::default(),
         published: AtomicU64::new(0),
@@ -113,9 +119,9 @@ pub fn new(config: Config) -> Result<(Publisher, Drain), AddressError> {
 }
 
 impl Publisher {
-    /// What to ring when something was put into the outbox.
-    pub fn bell(&self) -> Arc<Notify> {
-        Arc::clone(&self.0.bell)
+    /// Where to lay what was put into the outbox.
+    pub fn tray(&self) -> Arc<Tray> {
+        Arc::clone(&self.0.tray)
     }
 
     /// Whether the broker has confirmed all of this row of the outbox, as soon as that is known and

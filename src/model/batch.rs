@@ -43,6 +43,14 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// The batch of stamps that follow on one another in one stream; none of no stamps.
+    pub fn of(stamps: Vec<Sealed>) -> Option<Self> {
+        let first = &stamps.first()?.stamp;
+        let (stream, first_seq) = (first.stream, first.seq);
+        let entries = stamps.into_iter().map(|sealed| Entry::Stamp(Box::new(sealed))).collect();
+        Some(Self { stream, first_seq, entries })
+    }
+
     /// The size of the stream once this batch is in.
     pub fn end(&self) -> u64 {
         self.first_seq + self.entries.len() as u64

@@ -2,49 +2,49 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::press::{Lane, Press};
+use super::tenure::Tenure;
 use super::{Config, Road, Shared, lock};
-use crate::model::batch::Entry;
-use crate::model::class::Class;
 use crate::runtime::chain::chain;
-use crate::sink::kafka::Kafka;
-use crate::sink::{Delivery, Sink, SinkError};
+use crate::sink::SinkError;
 use crate::store::StoreError;
 use crate::store::address::Address;
-use crate::store::outbox::{Load, Outbox, Piece, runs};
+use crate::store::outbox::{Answer, Ask, ENTRIES_MAX, Gone, Load, Outbox, Piece, runs};
 use crate::sync::backoff::Backoff;
 
-/// Rounds in one shard before the others have their turn.
-const ROUNDS_MAX: u32 = 16;
-/// How soon to look again at a shard that another bridge is draining while something waits there.
-const CONTENDED: Duration = Duration::from_millis(50);
-/// How long a batch that is under way at the stop may take.
-const LAST_BATCH: Duration = Duration::from_secs(2);
-/// How long the client may take to end.
-const CLOSE: Duration = Duration::from_secs(2);
+/// How long what is confirmed may stay in the outbox, so that it is taken out beside the next batch and
+/// does not stand in its way.
+const TIDY_AFTER: Duration = Duration::from_millis(5);
+/// How long taking out what is confirmed may take once publishing has ended.
+const LAST_ASK: Duration = Duration::from_secs(1);
 
 /// The publisher's task.
 pub struct Drain {
     config: Config,
     address: Address,
     shared: Arc<Shared>,
-    sink: Kafka,
+    press: Press,
     /// None before the first connection and after each failure.
     outbox: Option<Outbox>,
+    tenure: Tenure,
+    /// Confirmed, and still in the outbox.
+    gone: Gone,
+    /// When that is to be taken out at the latest.
+    tidy_at: Option<Instant>,
     looked: Option<Instant>,
-    /// Starts over when both roads held for a sweep.
+    /// Starts over when both roads held for a round.
     backoff: Backoff,
 }
 
 /// Why draining ended.
 #[derive(Debug, thiserror::Error)]
-enum Halt {
+pub(super) enum Halt {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -53,20 +53,21 @@ enum Halt {
     Stop,
 }
 
-/// What was found in the shards.
-#[derive(Clone, Copy, Debug, Default)]
-struct Found {
-    published: bool,
-    /// Something waits where another bridge is at work.
-    contended: bool,
-}
-
 impl Drain {
     pub(super) fn new(config: Config, address: Address, shared: Arc<Shared>) -> Self {
-        let sink = Kafka::new(config.kafka.clone());
         let (first, max) = config.retry;
-        let backoff = Backoff::new(first, max);
-        Self { config, address, shared, sink, outbox: None, looked: None, backoff }
+        Self {
+            press: Press::new(&config, Arc::clone(&shared)),
+            backoff: Backoff::new(first, max),
+            outbox: None,
+            tenure: Tenure::default(),
+            gone: Gone::default(),
+            tidy_at: None,
+            looked: None,
+            config,
+            address,
+            shared,
+        }
     }
 
     /// Publishes until `stop`.
@@ -77,7 +78,7 @@ impl Drain {
                 self.turn(Road::Closed(why));
             }
             self.shared.waiters.disappoint();
-            self.sink.close(Instant::now() + CLOSE).await;
+            self.press.close().await;
             let wait = self.backoff.next(Uuid::new_v4().as_u128() as u32);
             self.rest(wait, &stop).await;
         }
@@ -86,15 +87,30 @@ impl Drain {
 
     /// Publishes as long as that is possible; returns why it is not.
     async fn while_open(&mut self, stop: &CancellationToken) -> String {
-        match stop.run_until_cancelled(self.sink.probe()).await {
+        match stop.run_until_cancelled(self.press.probe()).await {
             None => Halt::Stop.to_text(),
             Some(Err(rung)) => rung.text,
-            Some(Ok(_)) => {
+            Some(Ok(())) => {
                 let halt = self.drain(stop).await;
-                self.outbox = None;
+                self.let_go().await;
                 halt.to_text()
             }
         }
+    }
+
+    /// Takes out what is confirmed, if that is possible yet, and gives up every shard.
+    async fn let_go(&mut self) {
+        let ask = Ask { gone: std::mem::take(&mut self.gone), ..Ask::default() };
+        if let Some(outbox) = &mut self.outbox
+            && !ask.gone.is_empty()
+        {
+            // What stays in the outbox is sent again, under the same identity.
+            let _ = timeout(LAST_ASK, outbox.exchange(&ask)).await;
+        }
+        self.tidy_at = None;
+        // The locks go with the session.
+        self.outbox = None;
+        self.tenure.begin_anew();
     }
 
     /// Tells which way the road turned, and logs it once.
@@ -113,6 +129,8 @@ impl Drain {
     async fn rest(&mut self, wait: Duration, stop: &CancellationToken) {
         let until = Instant::now() + wait;
         while !stop.is_cancelled() {
+            // It will be read when its time comes.
+            self.tenure.note(self.shared.tray.take().all_shards());
             // The database may be what is away: then the depth is as it was.
             let _ = self.look().await;
             let left = until.saturating_duration_since(Instant::now());
@@ -126,137 +144,148 @@ impl Drain {
     /// Publishes until something fails.
     async fn drain(&mut self, stop: &CancellationToken) -> Halt {
         loop {
-            let found = match self.sweep(stop).await {
-                Ok(found) => found,
-                Err(halt) => return halt,
-            };
-            self.backoff.reset();
-            if found.published {
-                continue;
+            if stop.is_cancelled() {
+                return Halt::Stop;
             }
-            let wait = if found.contended { CONTENDED } else { self.config.sweep };
-            let bell = Arc::clone(&self.shared.bell);
-            // All three are cancel-safe; a ring that nobody hears is kept.
+            match self.round(stop).await {
+                Err(halt) => return halt,
+                Ok(true) => continue,
+                Ok(false) => {}
+            }
+            let look_at = self.looked.map_or_else(Instant::now, |at| at + self.config.sweep);
+            let wakes = [self.tenure.wakes_at(), self.tidy_at];
+            let due = wakes.into_iter().flatten().fold(look_at, Instant::min);
+            // All three are cancel-safe.
             tokio::select! {
                 () = stop.cancelled() => return Halt::Stop,
-                () = bell.notified() => {}
-                () = sleep(wait) => {}
+                () = self.shared.tray.rung() => {}
+                () = sleep_until(due.into()) => {}
             }
         }
     }
 
-    /// Drains every shard in which something waits and nobody is at work.
-    async fn sweep(&mut self, stop: &CancellationToken) -> Result<Found, Halt> {
-        let mut found = Found::default();
+    /// Sends what was laid ready while the database does what is to be done, then what is to be read;
+    /// whether there was anything.
+    async fn round(&mut self, stop: &CancellationToken) -> Result<bool, Halt> {
         self.look().await?;
-        let shards = self.outbox().await?.shards().await?;
         // Open is what leads from the one to the other: both have answered.
         self.turn(Road::Open);
-        for shard in shards {
-            match self.outbox().await?.claim(shard).await? {
-                None => found.contended = true,
-                Some(pieces) => {
-                    found.published |= self.drain_shard(shard, pieces, stop).await?;
-                    self.outbox().await?.release(shard).await?;
-                }
-            }
+        let mut lanes = self.laid();
+        let now = Instant::now();
+        let tidy = !lanes.is_empty() || self.tidy_at.is_some_and(|at| at <= now);
+        let ask = self.tenure.ask(&mut self.gone, tidy, now);
+        if ask.is_some() {
+            self.tidy_at = None;
         }
-        Ok(found)
-    }
-
-    async fn drain_shard(
-        &mut self,
-        shard: i16,
-        mut pieces: Vec<Piece>,
-        stop: &CancellationToken,
-    ) -> Result<bool, Halt> {
-        let mut published = false;
-        for _ in 0..ROUNDS_MAX {
-            if pieces.is_empty() {
-                break;
-            }
-            for run in runs(&pieces) {
-                let load = self.outbox().await?.load(shard, run).await?;
-                self.publish(load, stop).await?;
-                published = true;
-            }
-            pieces = self.outbox().await?.pieces(shard).await?;
+        if lanes.is_empty() && ask.is_none() {
+            self.backoff.reset();
+            return Ok(false);
         }
-        Ok(published)
-    }
-
-    /// Sends what is loaded, and takes out what is confirmed.
-    async fn publish(&mut self, mut load: Load, stop: &CancellationToken) -> Result<(), Halt> {
-        let first = load.batch.first_seq;
-        if load.batch.entries.is_empty() {
-            let stream = load.batch.stream;
-            tracing::error!(%stream, seq = first, "the outbox names a stamp that is not there");
-            return Ok(self.outbox().await?.take_out(&load, first + 1).await?);
-        }
-        let Delivery { size, accepted, .. } = match self.deliver(&load, stop).await {
-            Err(Halt::Sink(error)) if error.class() == Class::Reject => {
-                self.withhold(&mut load, &error);
-                self.deliver(&load, stop).await?
-            }
-            delivered => delivered?,
+        self.connect().await?;
+        let outbox = self.outbox.as_mut().expect("it was just connected");
+        let (sent, told) =
+            tokio::join!(self.press.send(&mut lanes, stop), exchange(outbox, ask.as_ref()));
+        self.settle(&lanes);
+        let pieces = match ask {
+            Some(ask) => self.tenure.told(&ask, told?, Instant::now()),
+            None => Vec::new(),
         };
-        self.shared.published.fetch_add(accepted, Ordering::Relaxed);
-        // What was refused is on the topic as a leaf only, which is not what the caller asked for.
-        let told = |piece: &&Piece| {
-            let seqs = piece.first_seq..piece.next_seq;
-            let mut entries = seqs.filter_map(|seq| load.batch.entries.get((seq - first) as usize));
-            entries.all(|entry| matches!(entry, Entry::Stamp(_)))
-        };
-        for piece in load.done(size).filter(told) {
-            self.shared.waiters.confirm(piece.id);
+        sent?;
+        self.publish(pieces, stop).await?;
+        self.backoff.reset();
+        Ok(true)
+    }
+
+    /// What was laid ready and may go as it is, each stream once.
+    fn laid(&mut self) -> Vec<Lane> {
+        let laid = self.shared.tray.take();
+        self.tenure.note(laid.shards);
+        let now = Instant::now();
+        let mut loads: Vec<Load> = Vec::new();
+        for load in laid.loads {
+            let Some(load) = self.tenure.admit(load, now) else { continue };
+            match loads.iter_mut().find(|before| before.batch.stream == load.batch.stream) {
+                Some(before) => before.append(load),
+                None => loads.push(load),
+            }
         }
-        Ok(self.outbox().await?.take_out(&load, size).await?)
+        loads.into_iter().map(Lane::new).collect()
     }
 
-    async fn deliver(&mut self, load: &Load, stop: &CancellationToken) -> Result<Delivery, Halt> {
-        let too_late = async {
-            stop.cancelled().await;
-            sleep(LAST_BATCH).await;
-        };
-        tokio::select! {
-            biased;
-            delivered = self.sink.deliver(&load.batch) => Ok(delivered?),
-            // Abandoned: what the broker took of it, it will be given again.
-            () = too_late => Err(Halt::Stop),
+    /// Reads pieces and sends them, as many as go at once; the others have their turn afterwards.
+    async fn publish(&mut self, pieces: Vec<Piece>, stop: &CancellationToken) -> Result<(), Halt> {
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        let mut runs = runs(&pieces);
+        for run in runs.split_off(at_once(&runs)) {
+            self.tenure.note(run[0].shard());
+        }
+        let outbox = self.outbox.as_mut().expect("the pieces come from it");
+        let loads = outbox.load(runs).await?;
+        let mut lanes: Vec<Lane> = loads.into_iter().map(Lane::new).collect();
+        let sent = self.press.send(&mut lanes, stop).await;
+        self.settle(&lanes);
+        sent
+    }
+
+    /// Notes how far lanes have come.
+    fn settle(&mut self, lanes: &[Lane]) {
+        let now = Instant::now();
+        for lane in lanes {
+            lane.note_gone(&mut self.gone);
+            if lane.is_whole() {
+                self.tenure.went(lane.stream(), lane.done(), now);
+            } else {
+                self.tenure.fell_short(lane.stream());
+            }
+        }
+        if !self.gone.is_empty() {
+            self.tidy_at.get_or_insert(now + TIDY_AFTER);
         }
     }
 
-    /// Leaves of the stamp that the broker refused nothing but its leaf.
-    fn withhold(&self, load: &mut Load, error: &SinkError) {
-        let first = load.batch.first_seq;
-        let seq = error.seq.unwrap_or(first);
-        let Some(entry) = load.batch.entries.get_mut((seq - first) as usize) else { return };
-        let stream = load.batch.stream;
-        tracing::error!(%stream, seq, %error, "the broker refuses a stamp; its leaf alone goes on");
-        self.shared.refused.fetch_add(1, Ordering::Relaxed);
-        let since = self.config.clock.now();
-        *entry = Entry::Withheld { leaf: *entry.leaf(), reason: error.text.clone(), since };
-    }
-
-    /// Counts what waits, when that was not done lately.
+    /// Counts what waits, and looks for what others left, when that was not done lately.
     async fn look(&mut self) -> Result<(), StoreError> {
         if self.looked.is_some_and(|looked| looked.elapsed() < self.config.sweep) {
             return Ok(());
         }
-        let depth = self.outbox().await?.depth().await;
-        if depth.is_err() {
+        self.connect().await?;
+        let outbox = self.outbox.as_mut().expect("it was just connected");
+        let looked = outbox.look(self.config.sweep).await;
+        if looked.is_err() {
             self.outbox = None;
+            self.tenure.begin_anew();
         }
-        *lock(&self.shared.depth) = depth?;
+        let (depth, left) = looked?;
+        self.tenure.note(left);
+        *lock(&self.shared.depth) = depth;
         self.looked = Some(Instant::now());
         Ok(())
     }
 
-    async fn outbox(&mut self) -> Result<&mut Outbox, StoreError> {
+    async fn connect(&mut self) -> Result<(), StoreError> {
         if self.outbox.is_none() {
             self.outbox = Some(Outbox::open(&self.address).await?);
         }
-        Ok(self.outbox.as_mut().expect("it was just opened"))
+        Ok(())
+    }
+}
+
+/// How many of the runs are sent together: as many as a batch holds, and the first in any case.
+fn at_once(runs: &[Vec<Piece>]) -> usize {
+    let mut entries = 0;
+    let fits = |run: &&Vec<Piece>| {
+        entries += run[run.len() - 1].next_seq - run[0].first_seq;
+        entries <= ENTRIES_MAX
+    };
+    runs.iter().take_while(fits).count().max(1)
+}
+
+async fn exchange(outbox: &mut Outbox, ask: Option<&Ask>) -> Result<Answer, StoreError> {
+    match ask {
+        Some(ask) => outbox.exchange(ask).await,
+        None => Ok(Answer::default()),
     }
 }
 

@@ -20,12 +20,12 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use self::client::{Client, Creation, Outcome, Records};
+use self::client::{Client, Creation, Lane, Outcome, Piece, Records};
 pub use self::inspect::{Cluster, inspect};
 pub use self::rights::rights;
 pub use self::settings::road;
 use super::{Delivery, Endpoint, Identity, Sink, SinkError, Tls};
-use crate::model::batch::Batch;
+use crate::model::batch::{Batch, Entry};
 use crate::model::class::Class;
 use crate::model::envelope::{Place, event, topic_name};
 use crate::model::rung::{Height, Rung};
@@ -147,20 +147,38 @@ impl Kafka {
             .map_err(|text| SinkError::new(Class::Retry, "client", text))
     }
 
-    /// Renders the batch piece by piece, while the client sends the pieces before.
-    async fn send(&self, client: &Client, batch: &Batch) -> Option<Outcome> {
-        let (mut feed, outcome) = client.deliver(Records {
-            topic: self.config.topic.clone(),
-            key: batch.stream.to_string(),
-            count: batch.entries.len(),
-        })?;
-        for (piece, entries) in batch.entries.chunks(CHUNK_ROWS).enumerate() {
-            let first = batch.first_seq + (piece * CHUNK_ROWS) as u64;
-            let seqs = first..;
-            let events = seqs.zip(entries);
-            let events =
-                events.map(|(seq, entry)| event(batch.stream, seq, entry, &self.place)).collect();
-            if !feed.push(events).await {
+    /// Delivers parts of several streams at once, each in order.
+    ///
+    /// As with one batch, what is not confirmed whole takes the client with it.
+    pub async fn deliver_all(&mut self, parts: &[Part<'_>]) -> Result<Sent, SinkError> {
+        let gone = || SinkError::new(Class::Retry, "connection", "Kafka is not connected");
+        let client = self.take_client()?;
+        let Outcome { confirmed, error } = self.send(&client, parts).await.ok_or_else(gone)?;
+        let each = || parts.iter().zip(&confirmed);
+        let is_whole = each().all(|(part, &confirmed)| confirmed == part.entries().len());
+        if is_whole {
+            self.client = Some(client);
+        }
+        let error = error.or_else(|| {
+            let rest = each().position(|(part, &confirmed)| confirmed < part.entries().len())?;
+            Some((rest, gone()))
+        });
+        let sizes = each().map(|(part, &confirmed)| part.from + confirmed as u64).collect();
+        Ok(Sent { sizes, error: error.filter(|_| !is_whole) })
+    }
+
+    /// Renders the parts piece by piece, while the client sends the pieces before.
+    async fn send(&self, client: &Client, parts: &[Part<'_>]) -> Option<Outcome> {
+        let lane = |part: &Part<'_>| Lane {
+            key: part.batch.stream.to_string(),
+            count: part.entries().len(),
+        };
+        let lanes = parts.iter().map(lane).collect();
+        let records = Records { topic: self.config.topic.clone(), lanes };
+        let mut pieces = parts.iter().enumerate().flat_map(|(lane, part)| self.pieces(lane, *part));
+        let (mut feed, outcome) = client.deliver(records, pieces.next())?;
+        for piece in pieces {
+            if !feed.push(piece).await {
                 // The client has come to its outcome early.
                 break;
             }
@@ -168,6 +186,41 @@ impl Kafka {
         drop(feed);
         outcome.await.ok()
     }
+
+    fn pieces<'p>(&'p self, lane: usize, part: Part<'p>) -> impl Iterator<Item = Piece> + 'p {
+        let stream = part.batch.stream;
+        let firsts = (part.from..).step_by(CHUNK_ROWS);
+        firsts.zip(part.entries().chunks(CHUNK_ROWS)).map(move |(first, entries)| {
+            let events = (first..).zip(entries);
+            let events = events.map(|(seq, entry)| event(stream, seq, entry, &self.place));
+            Piece { lane, events: events.collect() }
+        })
+    }
+}
+
+/// A batch from one of its positions on.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'b> {
+    /// The batch.
+    pub batch: &'b Batch,
+    /// The position of the first entry that goes.
+    pub from: u64,
+}
+
+impl<'b> Part<'b> {
+    fn entries(&self) -> &'b [Entry] {
+        let passed = self.from.saturating_sub(self.batch.first_seq) as usize;
+        self.batch.entries.get(passed..).unwrap_or_default()
+    }
+}
+
+/// What became of parts.
+#[derive(Debug)]
+pub struct Sent {
+    /// For each part the position up to which it is confirmed.
+    pub sizes: Vec<u64>,
+    /// When not all are confirmed whole: a part, and what became of its entry at that position.
+    pub error: Option<(usize, SinkError)>,
 }
 
 impl Sink for Kafka {
@@ -195,25 +248,21 @@ impl Sink for Kafka {
     }
 
     async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
-        let gone = || SinkError::new(Class::Retry, "connection", "Kafka is not connected");
-        let client = self.take_client()?;
-        let Outcome { confirmed, error } = self.send(&client, batch).await.ok_or_else(gone)?;
-        if confirmed == batch.entries.len() {
-            self.client = Some(client);
-        } else if confirmed == 0 {
-            let fault = error.unwrap_or_else(gone);
-            return Err(if fault.class() == Class::Reject {
-                fault.at(batch.first_seq)
-            } else {
-                fault
-            });
+        let first = batch.first_seq;
+        let Sent { sizes, error } = self.deliver_all(&[Part { batch, from: first }]).await?;
+        let confirmed = sizes[0] - first;
+        match error {
+            Some((_, fault)) if confirmed == 0 && fault.class() == Class::Reject => {
+                Err(fault.at(first))
+            }
+            Some((_, fault)) if confirmed == 0 => Err(fault),
+            _ => Ok(Delivery {
+                size: sizes[0],
+                leaf: confirmed.checked_sub(1).map(|last| *batch.entries[last as usize].leaf()),
+                accepted: confirmed,
+                duplicates: 0,
+            }),
         }
-        Ok(Delivery {
-            size: batch.first_seq + confirmed as u64,
-            leaf: confirmed.checked_sub(1).map(|last| *batch.entries[last].leaf()),
-            accepted: confirmed as u64,
-            duplicates: 0,
-        })
     }
 
     async fn close(&mut self, deadline: Instant) {

@@ -8,13 +8,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::address::Address;
 use super::error::StoreError;
+use super::outbox::Tray;
 use super::pool::{Pool, Usage};
 use super::streams::{Appended, Gaps, Piece, appended};
 use crate::model::batch::Batch;
@@ -47,7 +47,7 @@ const LEAVES_MAX: u64 = 10_000;
 #[derive(Clone)]
 pub struct Ingest {
     pool: Pool,
-    outbox: Option<Arc<Notify>>,
+    outbox: Option<Arc<Tray>>,
 }
 
 /// A token in force.
@@ -110,7 +110,7 @@ impl Ingest {
         address: Address,
         sessions_max: usize,
         patience: Duration,
-        outbox: Option<Arc<Notify>>,
+        outbox: Option<Arc<Tray>>,
     ) -> Self {
         Self { pool: Pool::new(address, sessions_max, patience), outbox }
     }
@@ -194,7 +194,7 @@ impl Ingest {
             )
             .await?;
         if let Some(outbox) = &self.outbox {
-            outbox.notify_one();
+            outbox.ring(batch.stream);
         }
         let row = rows.first().expect("a function with OUT parameters gives one row");
         Ok(appended(row).map_err(StoreError::from)?)

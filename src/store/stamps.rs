@@ -23,11 +23,12 @@ mod writer;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::address::{Address, AddressError};
 use super::error::StoreError;
+use super::outbox::Tray;
 use super::pool::{Pool, Usage};
 use crate::model::content::{Order, Row, Stamped};
 use crate::model::digest::Digest;
@@ -57,8 +58,8 @@ pub struct Config {
     pub agent: Agent,
     /// The tenant of the stream's own stamps.
     pub namespace: Namespace,
-    /// Whom to tell that something is in the outbox; none when events go nowhere.
-    pub outbox: Option<Arc<Notify>>,
+    /// Where to lay what was put into the outbox; none when events go nowhere.
+    pub outbox: Option<Arc<Tray>>,
     /// The wall clock.
     pub clock: Clock,
     /// How long a caller waits at most.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 use stampd::outbox::{Config, Publisher, Road, new};
 use stampd::sink::kafka;
-use stampd::store::stamps::Desk;
+use stampd::store::address::Address as Way;
+use stampd::store::outbox::{Ask, Outbox, Shards, runs};
+use stampd::store::stamps::{self, Desk};
 use tokio_util::sync::CancellationToken;
 
 use crate::stamps::{desk_with, order};
@@ -28,6 +30,15 @@ struct Bridge {
 
 impl Bridge {
     fn start(server: &Address, brokers: String, topic: &str) -> Self {
+        Self::start_with(server, brokers, topic, |_| ())
+    }
+
+    fn start_with(
+        server: &Address,
+        brokers: String,
+        topic: &str,
+        change: impl FnOnce(&mut stamps::Config),
+    ) -> Self {
         let kafka = kafka::Config {
             brokers: vec![brokers],
             topic: topic.to_owned(),
@@ -42,7 +53,10 @@ impl Bridge {
         let stop = CancellationToken::new();
         #[expect(clippy::disallowed_methods, reason = "ends with the value, in a test")]
         tokio::spawn(drain.run(stop.clone()));
-        let desk = desk_with(server, |config| config.outbox = Some(publisher.bell()));
+        let desk = desk_with(server, |config| {
+            config.outbox = Some(publisher.tray());
+            change(config);
+        });
         Self { desk, publisher, stop }
     }
 
@@ -169,6 +183,75 @@ async fn two_bridges_publish_each_stamp_once_and_one_takes_over_from_the_other()
     left.stamp(400..450).await;
     right.drained(&record).await;
     each_once_in_order(&record, &topic.read_to_end()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bridges_whose_streams_share_shards_take_turns_and_double_nothing() {
+    let (mut record, topic) = (Record::create().await, Topic::create(PARTITIONS));
+    let server = server(&mut record);
+    // Two bridges with eight streams each in sixteen shards are in each other's way.
+    let crowded = [0, 1].map(|_| {
+        let brokers = bed("STAMPD_TEST_KAFKA");
+        Bridge::start_with(&server, brokers, topic.name(), |config| config.writers = 8)
+    });
+    let stamp = |bridge: usize, caller: u32| {
+        let first = bridge as u32 * 10_000 + caller * 100;
+        crowded[bridge].stamp(first..first + 50)
+    };
+    let callers = |bridge| async move {
+        tokio::join!(stamp(bridge, 0), stamp(bridge, 1), stamp(bridge, 2), stamp(bridge, 3));
+    };
+    tokio::join!(callers(0), callers(1));
+    crowded[0].drained(&record).await;
+    let records = topic.read_to_end();
+    let sent = each_once_in_order(&record, &records).await as i64;
+    assert_eq!(sent, record.count("SELECT count(*) FROM stamp_events").await, "none is twice");
+}
+
+#[tokio::test]
+async fn a_shard_has_one_owner_who_is_told_of_the_others_wishes() {
+    let mut record = Record::create().await;
+    let server = server(&mut record);
+    let desk = desk_with(&server, |_| ());
+    desk.stamp(vec![order("a")]).await.unwrap();
+    let way = Way::parse(&config(&server)).unwrap();
+    let [mut left, mut right] =
+        [Outbox::open(&way).await.unwrap(), Outbox::open(&way).await.unwrap()];
+    let all: Shards = (0..16).map(Shards::one).collect();
+    let claim = || Ask { claim: all, ..Ask::default() };
+
+    let found = left.exchange(&claim()).await.unwrap();
+    assert_eq!(found.claimed, all);
+    let [opened, stamped] = found.pieces[..] else { panic!("{:?}", found.pieces) };
+    let shard = stamped.shard();
+    let other = right.exchange(&claim()).await.unwrap();
+    assert!(other.claimed.is_empty());
+    assert_eq!(other.pieces, found.pieces, "who does not own it sees that something waits");
+
+    let watch = || Ask { watch: all, ..Ask::default() };
+    assert!(left.exchange(&watch()).await.unwrap().wished.is_empty());
+    let wish = Ask { wish: shard, ..Ask::default() };
+    right.exchange(&wish).await.unwrap();
+    assert_eq!(left.exchange(&watch()).await.unwrap().wished, shard);
+    assert_eq!(left.exchange(&watch()).await.unwrap().wished, shard, "for as long as it lasts");
+
+    let loads = left.load(runs(&found.pieces)).await.unwrap();
+    assert_eq!((loads.len(), loads[0].batch.entries.len()), (1, 2));
+    let mut ask = Ask { release: shard, ..Ask::default() };
+    ask.gone.add(&[opened, stamped], stamped.next_seq);
+    left.exchange(&ask).await.unwrap();
+    let turn = right.exchange(&claim()).await.unwrap();
+    assert_eq!((turn.claimed, turn.pieces), (shard, vec![]));
+    assert!(
+        left.exchange(&watch()).await.unwrap().wished.is_empty(),
+        "a wish is over when asked so"
+    );
+    drop(right);
+    wait_for_async("what the dead one had is free", async || {
+        let again = left.exchange(&Ask { claim: shard, ..Ask::default() }).await.unwrap();
+        (again.claimed == shard).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -40,35 +40,46 @@ pub(super) struct Answer {
     pub(super) topic_is_missing: bool,
 }
 
-/// What the records of a batch have in common.
+/// Records that go together: of several keys, in order for each.
 pub(super) struct Records {
     pub(super) topic: String,
+    pub(super) lanes: Vec<Lane>,
+}
+
+/// The records of one key.
+pub(super) struct Lane {
     pub(super) key: String,
     pub(super) count: usize,
 }
 
+/// Rendered records of one lane, which come in the order of the lanes.
+pub(super) struct Piece {
+    pub(super) lane: usize,
+    pub(super) events: Vec<Event>,
+}
+
 /// The way by which rendered records reach the thread.
-pub(super) struct Feed(mpsc::Sender<Vec<Event>>);
+pub(super) struct Feed(mpsc::Sender<Piece>);
 
 impl Feed {
     /// Hands over the next records; false when the thread wants no more.
-    pub(super) async fn push(&mut self, events: Vec<Event>) -> bool {
-        self.0.send(events).await.is_ok()
+    pub(super) async fn push(&mut self, piece: Piece) -> bool {
+        self.0.send(piece).await.is_ok()
     }
 }
 
-/// What became of a batch.
+/// What became of records.
 pub(super) struct Outcome {
-    /// The length of its prefix that the cluster has confirmed.
-    pub(super) confirmed: usize,
-    /// What became of the record behind that, when not all are confirmed.
-    pub(super) error: Option<SinkError>,
+    /// The length of each lane's prefix that the cluster has confirmed.
+    pub(super) confirmed: Vec<usize>,
+    /// What became of the record behind that of a lane, when not all are confirmed.
+    pub(super) error: Option<(usize, SinkError)>,
 }
 
-/// A batch for the thread.
+/// Records for the thread.
 pub(super) struct Job {
     pub(super) records: Records,
-    pub(super) pieces: mpsc::Receiver<Vec<Event>>,
+    pub(super) pieces: mpsc::Receiver<Piece>,
     pub(super) reply: oneshot::Sender<Outcome>,
 }
 
@@ -99,10 +110,18 @@ impl Client {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Begins a batch; none when the thread has ended.
-    pub(super) fn deliver(&self, records: Records) -> Option<(Feed, oneshot::Receiver<Outcome>)> {
+    /// Begins to send records, of which the first are rendered; none when the thread has ended.
+    pub(super) fn deliver(
+        &self,
+        records: Records,
+        first: Option<Piece>,
+    ) -> Option<(Feed, oneshot::Receiver<Outcome>)> {
         let (feed, pieces) = mpsc::channel(PIECES_MAX);
         let (reply, outcome) = oneshot::channel();
+        if let Some(first) = first {
+            // There already when the thread looks: otherwise it would look again a poll later.
+            feed.try_send(first).expect("an empty channel has room");
+        }
         self.work.send(Work::Deliver(Job { records, pieces, reply })).ok()?;
         Some((Feed(feed), outcome))
     }

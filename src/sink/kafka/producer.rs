@@ -13,8 +13,8 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tokio::sync::{mpsc, oneshot};
 
-use super::client::{Answer, Job, Outcome, PROBE_TIMEOUT, Records, Work};
-use super::reports::Reports;
+use super::client::{Answer, Job, Outcome, PROBE_TIMEOUT, Piece, Records, Work};
+use super::reports::{Reports, Standing};
 use super::{Config, fault};
 use crate::model::class::Class;
 use crate::model::envelope::Event;
@@ -120,21 +120,27 @@ impl Producer {
 
     fn deliver(&self, job: Job) {
         let Job { records, mut pieces, reply } = job;
-        self.reports().begin(records.count);
-        let mut sending =
-            Sending { records: &records, queue: VecDeque::new(), sent: 0, fault: None };
+        let counts: Vec<usize> = records.lanes.iter().map(|lane| lane.count).collect();
+        let count: usize = counts.iter().sum();
+        self.reports().begin(&counts);
+        let mut sending = Sending::of(&records);
         let mut progress = (0, Instant::now());
         let outcome = loop {
             self.feed(&mut sending, &mut pieces);
             self.inner.poll(POLL_WAIT);
             let now = Instant::now();
-            let (confirmed, failed) = self.reports().standing(&records.topic);
-            if confirmed > progress.0 {
-                progress = (confirmed, now);
+            let standing = self.reports().standing(&records.topic);
+            let sum = standing.sum();
+            if sum > progress.0 {
+                progress = (sum, now);
             }
-            let fault = failed.or_else(|| sending.take_fault(confirmed));
-            let stuck = || self.stuck(&records.topic, now.duration_since(progress.1));
-            let done = confirmed == records.count;
+            let Standing { confirmed, error } = standing;
+            let fault = error.or_else(|| sending.take_fault(sum));
+            let stuck = || {
+                let error = self.stuck(&records.topic, now.duration_since(progress.1))?;
+                Some((first_of_rest(&confirmed, &counts), error))
+            };
+            let done = sum == count;
             if let Some(error) = fault.or_else(|| if done { None } else { stuck() }) {
                 break Outcome { confirmed, error: Some(error) };
             }
@@ -148,7 +154,7 @@ impl Producer {
     }
 
     /// Sends what is there, as far as the window reaches.
-    fn feed(&self, sending: &mut Sending<'_>, pieces: &mut mpsc::Receiver<Vec<Event>>) {
+    fn feed(&self, sending: &mut Sending<'_>, pieces: &mut mpsc::Receiver<Piece>) {
         while sending.fault.is_none() && self.reports().in_flight() < self.in_flight_max {
             let Some(event) = sending.next(pieces) else { return };
             match self.produce(sending, &event) {
@@ -161,7 +167,8 @@ impl Producer {
                     return;
                 }
                 Err(error) => {
-                    sending.fault = Some(fault::sink_error(error, &sending.records.topic));
+                    let error = fault::sink_error(error, &sending.records.topic);
+                    sending.fault = Some((sending.lane, error));
                 }
             }
         }
@@ -174,7 +181,7 @@ impl Producer {
                 |headers, (key, value)| headers.insert(Header { key, value: Some(value) }),
             );
         let record = BaseRecord::with_opaque_to(&sending.records.topic, sending.sent)
-            .key(&sending.records.key)
+            .key(&sending.records.lanes[sending.lane].key)
             .payload(&event.value)
             .headers(headers);
         self.inner.send(record).map_err(|(error, _)| error)
@@ -207,26 +214,39 @@ impl Producer {
     }
 }
 
-/// A batch on its way out.
+/// Records on their way out, one lane after the other.
 struct Sending<'a> {
     records: &'a Records,
+    /// The lane of what is in `queue`.
+    lane: usize,
     queue: VecDeque<Event>,
     sent: usize,
-    /// Why the record after the ones sent was not taken.
-    fault: Option<SinkError>,
+    /// Why the record after the ones sent was not taken, and its lane.
+    fault: Option<(usize, SinkError)>,
 }
 
-impl Sending<'_> {
+impl<'a> Sending<'a> {
+    fn of(records: &'a Records) -> Self {
+        Self { records, lane: 0, queue: VecDeque::new(), sent: 0, fault: None }
+    }
+
     /// The next record, if it is rendered.
-    fn next(&mut self, pieces: &mut mpsc::Receiver<Vec<Event>>) -> Option<Event> {
+    fn next(&mut self, pieces: &mut mpsc::Receiver<Piece>) -> Option<Event> {
         if self.queue.is_empty() {
-            self.queue.extend(pieces.try_recv().ok()?);
+            let Piece { lane, events } = pieces.try_recv().ok()?;
+            self.lane = lane;
+            self.queue.extend(events);
         }
         self.queue.pop_front()
     }
 
     /// The fault, once everything before it is confirmed.
-    fn take_fault(&mut self, confirmed: usize) -> Option<SinkError> {
+    fn take_fault(&mut self, confirmed: usize) -> Option<(usize, SinkError)> {
         if confirmed == self.sent { self.fault.take() } else { None }
     }
+}
+
+/// The first lane that is not confirmed whole.
+fn first_of_rest(confirmed: &[usize], counts: &[usize]) -> usize {
+    confirmed.iter().zip(counts).position(|(confirmed, count)| confirmed < count).unwrap_or(0)
 }

@@ -18,10 +18,10 @@ pub(super) struct Reports(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Which records of the batch are confirmed.
+    /// Which records are confirmed, those of one lane behind those of the other.
     confirmed: Vec<bool>,
-    /// How many, from the first on, are.
-    prefix: usize,
+    /// Records whose order matters, each after the ones before it.
+    lanes: Vec<Lane>,
     sent: usize,
     reported: usize,
     /// The first record that failed, and why.
@@ -30,14 +30,47 @@ struct State {
     trouble: Option<(KafkaError, String)>,
 }
 
+/// The records of one key.
+#[derive(Clone, Copy)]
+struct Lane {
+    /// The place of its first record.
+    first: usize,
+    /// The place behind its last one.
+    end: usize,
+    /// The place of the first record that is not confirmed.
+    prefix: usize,
+}
+
+/// How the records stand.
+pub(super) struct Standing {
+    /// How many of each lane are confirmed, from its first on.
+    pub(super) confirmed: Vec<usize>,
+    /// A lane, and the error of the record behind those.
+    pub(super) error: Option<(usize, SinkError)>,
+}
+
+impl Standing {
+    /// How many records are confirmed and follow on confirmed ones.
+    pub(super) fn sum(&self) -> usize {
+        self.confirmed.iter().sum()
+    }
+}
+
 impl Reports {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A batch of `count` records begins.
-    pub(super) fn begin(&self, count: usize) {
-        *self.lock() = State { confirmed: vec![false; count], ..State::default() };
+    /// Lanes of so many records each begin.
+    pub(super) fn begin(&self, counts: &[usize]) {
+        let mut first = 0;
+        let lane = |&count: &usize| {
+            let lane = Lane { first, end: first + count, prefix: first };
+            first = lane.end;
+            lane
+        };
+        let lanes = counts.iter().map(lane).collect();
+        *self.lock() = State { confirmed: vec![false; first], lanes, ..State::default() };
     }
 
     /// One more record was sent.
@@ -51,12 +84,16 @@ impl Reports {
         state.sent - state.reported
     }
 
-    /// The confirmed prefix, and the error of the record behind it once it is the first to matter.
-    pub(super) fn standing(&self, topic: &str) -> (usize, Option<SinkError>) {
+    /// The confirmed prefixes, and the error of the record behind one once it is the first to matter.
+    pub(super) fn standing(&self, topic: &str) -> Standing {
         let state = self.lock();
-        let failed = state.failed.as_ref().filter(|(index, _)| *index == state.prefix);
-        let error = failed.map(|(_, error)| fault::sink_error(error.clone(), topic));
-        (state.prefix, error)
+        let error = state.failed.as_ref().and_then(|(index, error)| {
+            let lane = state.lane_of(*index)?;
+            let is_next = state.lanes[lane].prefix == *index;
+            is_next.then(|| (lane, fault::sink_error(error.clone(), topic)))
+        });
+        let confirmed = state.lanes.iter().map(|lane| lane.prefix - lane.first).collect();
+        Standing { confirmed, error }
     }
 
     /// What is wrong with the road, if that needs more than patience.
@@ -77,6 +114,11 @@ impl Reports {
 }
 
 impl State {
+    fn lane_of(&self, index: usize) -> Option<usize> {
+        let lane = self.lanes.partition_point(|lane| lane.end <= index);
+        (lane < self.lanes.len()).then_some(lane)
+    }
+
     fn report(&mut self, index: usize, outcome: Result<(), KafkaError>) {
         self.reported += 1;
         match outcome {
@@ -84,8 +126,11 @@ impl State {
                 if let Some(confirmed) = self.confirmed.get_mut(index) {
                     *confirmed = true;
                 }
-                while self.confirmed.get(self.prefix) == Some(&true) {
-                    self.prefix += 1;
+                if let Some(lane) = self.lane_of(index) {
+                    let Lane { end, prefix, .. } = &mut self.lanes[lane];
+                    while *prefix < *end && self.confirmed[*prefix] {
+                        *prefix += 1;
+                    }
                 }
                 // Whatever was wrong with the road is no more.
                 self.trouble = None;

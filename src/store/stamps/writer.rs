@@ -11,6 +11,7 @@ use super::line::{Line, Piece, Said, Tail};
 use super::outage::Outage;
 use super::queue::Queue;
 use super::{Config, PIECE_MAX, Refused};
+use crate::model::batch::Batch;
 use crate::model::class::Class;
 use crate::model::content::{Order, Row};
 use crate::store::address::Address;
@@ -88,6 +89,7 @@ impl Writer {
             match self.attempt(orders, &places).await {
                 Ok(Outcome::Fresh(piece, event)) => {
                     settle_fresh(&mut fates, &places, &piece, event);
+                    self.lay(piece, event);
                 }
                 Ok(Outcome::Held(rows)) => {
                     let rest = settle_held(&mut fates, &places, rows);
@@ -121,9 +123,6 @@ impl Writer {
         match line.send(&piece, self.config.outbox.is_some()).await {
             Ok(Said::Taken(event)) => {
                 self.tail = Some(piece.end());
-                if let Some(outbox) = &self.config.outbox {
-                    outbox.notify_one();
-                }
                 Ok(Outcome::Fresh(piece, event))
             }
             Ok(Said::Held(ids)) => {
@@ -165,13 +164,20 @@ impl Writer {
         self.line = None;
         tracing::info!(%error, "the connection to Postgres was lost during a transaction");
         if self.connect(Some(&piece)).await? {
-            if let Some(outbox) = &self.config.outbox {
-                outbox.notify_one();
-            }
             // Its row in the outbox may be gone already; nobody waits for what nobody can name.
             return Ok(Outcome::Fresh(piece, None));
         }
         Err(Trouble::Again(error))
+    }
+
+    /// Lays a piece that is committed ready for whoever publishes it.
+    fn lay(&self, piece: Piece, event: Option<i64>) {
+        let Some(tray) = &self.config.outbox else { return };
+        let Some(batch) = Batch::of(piece.sealed) else { return };
+        match event {
+            Some(row) => tray.lay(row, batch),
+            None => tray.ring(batch.stream),
+        }
     }
 
     /// The end of a stream to which a piece may be appended.
