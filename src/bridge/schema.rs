@@ -6,11 +6,13 @@
 //! on to look until that was done.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Component, Probe};
@@ -22,9 +24,9 @@ use crate::store::{Config, Session};
 
 /// How often it is looked at until it is ready.
 const EVERY: Duration = Duration::from_secs(2);
-/// How long a connection may take to be made: the first requests wait for the first look, and have
-/// their answer within a second.
-const CONNECT_MAX: Duration = Duration::from_millis(700);
+/// How long others wait for the first connection: the first requests do, and have their answer within
+/// a second. What takes longer goes on without them.
+const FIRST_CONNECT_MAX: Duration = Duration::from_millis(700);
 
 /// What is known of the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,25 +55,26 @@ pub(super) fn probe(found: watch::Receiver<Found>) -> Probe {
 }
 
 /// Looks until the record has the schema, and makes that of a blank database. Cancels `tried` after the
-/// first look, however it ended.
+/// first look, however it ended, or when its connection takes long.
 pub(super) async fn prepare(
     config: Config,
     tell: watch::Sender<Found>,
     tried: CancellationToken,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
-    let config = Config { connect_timeout: CONNECT_MAX, ..config };
+    let mut warned = false;
     loop {
         let looked = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            looked = look(&config) => looked,
+            looked = look(&config, &tried) => looked,
         };
         match looked {
             Ok(found) => note(&tell, &found),
-            Err(error) if tried.is_cancelled() => tracing::debug!(%error, "no look at the schema"),
+            Err(error) if warned => tracing::debug!(%error, "no look at the schema"),
             Err(error) => {
                 let error = chain(&error);
                 tracing::warn!(error, "failed to look at the database's schema; trying again");
+                warned = true;
             }
         }
         tried.cancel();
@@ -98,12 +101,20 @@ fn note(tell: &watch::Sender<Found>, found: &Found) {
 }
 
 /// One look. An error is to be tried again.
-async fn look(config: &Config) -> Result<Found, MigrateError> {
+async fn look(config: &Config, tried: &CancellationToken) -> Result<Found, MigrateError> {
     let address = match Address::parse(config) {
         Ok(address) => address,
         Err(error) => return Ok(Found::Work(error.to_string())),
     };
-    let mut session = Session::open(&address).await?;
+    let mut opening = pin!(Session::open(&address));
+    let opened = timeout(FIRST_CONNECT_MAX, &mut opening).await;
+    let mut session = match opened {
+        Ok(opened) => opened?,
+        Err(_) => {
+            tried.cancel();
+            opening.await?
+        }
+    };
     let survey = migrate::survey(&mut session).await?;
     match survey.standing {
         Standing::Current => Ok(Found::Ready),

@@ -137,7 +137,12 @@ impl Drain {
             if left.is_zero() {
                 return;
             }
-            stop.run_until_cancelled(sleep(left.min(self.config.sweep))).await;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                // Whoever stamps found the database again: no need to sit out the rest.
+                () = self.shared.tray.returned() => return,
+                () = sleep(left.min(self.config.sweep)) => {}
+            }
         }
     }
 

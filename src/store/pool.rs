@@ -2,12 +2,15 @@
 //!
 //! A session that failed is dropped, and so is one whose caller was: what comes back into the pool
 //! is known to be between two exchanges. Sessions are opened when they are needed and never tested
-//! before use; a read that finds its session dead is repeated on a new one.
+//! before use; a read that finds its session dead is repeated on a new one. Where callers wait less
+//! long than a session may take to be opened, a [`Carrier`] goes on with one that they left.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
@@ -19,6 +22,8 @@ use super::session::Session;
 /// A parameter and its type, so that a query needs one exchange only.
 pub(super) type Parameter<'p> = (&'p (dyn ToSql + Sync), Type);
 
+type Opening = Pin<Box<dyn Future<Output = Result<Session, StoreError>> + Send>>;
+
 /// Sessions for reading. Cheap to clone.
 #[derive(Clone)]
 pub struct Pool(Arc<Inner>);
@@ -29,6 +34,8 @@ struct Inner {
     /// One permit for each session that may be in use.
     permits: Semaphore,
     sessions_max: usize,
+    /// How long a caller waits for a session to be opened, and where it leaves one that was not.
+    haste: Option<(Duration, mpsc::Sender<Opening>)>,
     /// Sessions that nobody uses; taken and given back by callers, never held across a wait.
     idle: Mutex<Vec<Session>>,
 }
@@ -48,11 +55,35 @@ impl Pool {
     /// A pool of at most `sessions_max` sessions, none of which is opened yet. A caller waits at
     /// most for `patience`, first for a session and then for its answer.
     pub(super) fn new(address: Address, sessions_max: usize, patience: Duration) -> Self {
+        Self::with(address, sessions_max, patience, None)
+    }
+
+    /// The same for callers who wait for a session to be opened for `haste` at most; it is opened in
+    /// the end by the carrier, for the next ones.
+    pub(super) fn hasty(
+        address: Address,
+        sessions_max: usize,
+        patience: Duration,
+        haste: Duration,
+    ) -> (Self, Carrier) {
+        let (leave, left) = mpsc::channel(1);
+        let pool = Self::with(address, sessions_max, patience, Some((haste, leave)));
+        let carrier = Carrier { pool: pool.clone(), left, carried: None };
+        (pool, carrier)
+    }
+
+    fn with(
+        address: Address,
+        sessions_max: usize,
+        patience: Duration,
+        haste: Option<(Duration, mpsc::Sender<Opening>)>,
+    ) -> Self {
         Self(Arc::new(Inner {
             address,
             patience,
             permits: Semaphore::new(sessions_max),
             sessions_max,
+            haste,
             idle: Mutex::default(),
         }))
     }
@@ -81,8 +112,20 @@ impl Pool {
                 answer => return answer,
             }
         }
-        let session = Session::open(&self.0.address).await?.with_patience(self.0.patience);
-        self.ask(session, sql, parameters).await
+        self.ask(self.open().await?, sql, parameters).await
+    }
+
+    async fn open(&self) -> Result<Session, StoreError> {
+        let (address, patience) = (self.0.address.clone(), self.0.patience);
+        let opening = async move { Ok(Session::open(&address).await?.with_patience(patience)) };
+        let Some((haste, leave)) = &self.0.haste else { return opening.await };
+        let mut opening: Opening = Box::pin(opening);
+        if let Ok(opened) = timeout(*haste, &mut opening).await {
+            return opened;
+        }
+        // One is enough to know that the road is there: when there are more already, this one ends.
+        let _ = leave.try_send(opening);
+        Err(StoreError::Timeout(*haste))
     }
 
     async fn permit(&self) -> Result<SemaphorePermit<'_>, StoreError> {
@@ -99,12 +142,40 @@ impl Pool {
     ) -> Result<Vec<Row>, StoreError> {
         let answer = session.run(async |client| client.query_typed(sql, parameters).await).await;
         if answer.as_ref().err().is_none_or(StoreError::leaves_session_usable) {
-            self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+            self.put_idle(session);
         }
         answer
     }
 
+    fn put_idle(&self, session: Session) {
+        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+    }
+
     fn take_idle(&self) -> Option<Session> {
         self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+}
+
+/// Opens the sessions that a pool's callers did not wait for.
+pub(super) struct Carrier {
+    pool: Pool,
+    left: mpsc::Receiver<Opening>,
+    carried: Option<Opening>,
+}
+
+impl Carrier {
+    /// Goes on with the session that was left, until it is in the pool or has failed; waits for one
+    /// when there is none. Cancel-safe.
+    pub(super) async fn carry(&mut self) {
+        if self.carried.is_none() {
+            self.carried = self.left.recv().await;
+        }
+        let Some(opening) = &mut self.carried else { return };
+        let opened = opening.await;
+        self.carried = None;
+        // Why it failed, the next caller is told.
+        if let Ok(session) = opened {
+            self.pool.put_idle(session);
+        }
     }
 }

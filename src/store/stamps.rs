@@ -9,12 +9,14 @@
 //! before was read. Of the same order any number of times, by any number of desks, one makes a row,
 //! a stamp and an event. A connection that is lost during a commit is resolved by looking what
 //! became of it. While Postgres is away every order is refused within a second, and the first one
-//! after it is back is taken.
+//! after it is back is taken. A connection that takes longer than that goes on meanwhile, so that a
+//! slow road is one in the end.
 //!
 //! The event goes into the outbox in the same transaction; to publish it is left to `outbox`.
 
 mod group;
 mod line;
+mod opening;
 mod outage;
 mod queue;
 mod reads;
@@ -40,7 +42,8 @@ use queue::Queue;
 
 pub use writer::Writer;
 
-/// How long a connection may take to be made: with the failure it must fit into a second.
+/// How long a caller waits for a connection: with the failure it must fit into a second. What was
+/// begun goes on without the caller.
 const CONNECT_MAX: Duration = Duration::from_millis(700);
 /// How long the network may owe us an acknowledgement. A slow server's machine still gives them.
 const SILENCE_MAX: Duration = Duration::from_millis(800);
@@ -51,8 +54,8 @@ const PIECE_MAX: usize = 250;
 /// What a desk needs.
 #[derive(Clone)]
 pub struct Config {
-    /// Where the record is, as a login of the role `stampd_server`. Its timeouts are not used: a
-    /// caller is waiting.
+    /// Where the record is, as a login of the role `stampd_server`. Its timeouts of statements are not
+    /// used: a caller is waiting.
     pub database: super::Config,
     /// Who stamps.
     pub agent: Agent,
@@ -116,7 +119,6 @@ pub struct Desk {
 /// Makes a desk and its writers, which must be run; connects to nothing.
 pub fn open(config: &Config) -> Result<(Desk, Vec<Writer>), AddressError> {
     let database = super::Config {
-        connect_timeout: CONNECT_MAX,
         statement_timeout: Some(config.patience),
         lock_timeout: config.patience,
         ..config.database.clone()
@@ -125,8 +127,11 @@ pub fn open(config: &Config) -> Result<(Desk, Vec<Writer>), AddressError> {
     address.client.tcp_user_timeout(SILENCE_MAX);
     let (jobs, queue) = mpsc::channel(config.queue_max);
     let patience = config.patience;
-    let reads = Pool::new(address.clone(), config.readers_max, patience);
-    let writers = Writer::several(config, &address, Queue::new(queue, config.writers));
+    let (reads, carrier) = Pool::hasty(address.clone(), config.readers_max, patience, CONNECT_MAX);
+    let mut writers = Writer::several(config, &address, Queue::new(queue, config.writers));
+    if let Some(writer) = writers.first_mut() {
+        writer.carries(carrier);
+    }
     Ok((Desk { jobs, reads, patience }, writers))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use stampd::outbox::{Config, Publisher, Road, new};
 use stampd::sink::kafka;
-use stampd::store::address::Address as Way;
+use stampd::store::address;
 use stampd::store::outbox::{Ask, Outbox, Shards, runs};
 use stampd::store::stamps::{self, Desk};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use crate::stamps::{desk_with, order};
 use crate::support::broker::Broker;
 use crate::support::kafka::{self as topics, Topic, read_to_end};
 use crate::support::postgres::Address;
+use crate::support::proxy::{Proxy, Road as Way};
 use crate::support::record::{Record, config};
 use crate::support::wait::{DEADLINE, wait_for_async};
 use crate::support::{bed, random_name};
@@ -30,14 +31,15 @@ struct Bridge {
 
 impl Bridge {
     fn start(server: &Address, brokers: String, topic: &str) -> Self {
-        Self::start_with(server, brokers, topic, |_| ())
+        Self::start_with(server, brokers, topic, |_| (), |_| ())
     }
 
     fn start_with(
         server: &Address,
         brokers: String,
         topic: &str,
-        change: impl FnOnce(&mut stamps::Config),
+        change: impl FnOnce(&mut Config),
+        change_desk: impl FnOnce(&mut stamps::Config),
     ) -> Self {
         let kafka = kafka::Config {
             brokers: vec![brokers],
@@ -48,14 +50,15 @@ impl Bridge {
         };
         let retry = (Duration::from_millis(50), Duration::from_millis(200));
         let sweep = Duration::from_millis(100);
-        let (publisher, drain) =
-            new(Config { retry, sweep, ..Config::new(config(server), kafka) }).unwrap();
+        let mut publishing = Config { retry, sweep, ..Config::new(config(server), kafka) };
+        change(&mut publishing);
+        let (publisher, drain) = new(publishing).unwrap();
         let stop = CancellationToken::new();
         #[expect(clippy::disallowed_methods, reason = "ends with the value, in a test")]
         tokio::spawn(drain.run(stop.clone()));
         let desk = desk_with(server, |config| {
             config.outbox = Some(publisher.tray());
-            change(config);
+            change_desk(config);
         });
         Self { desk, publisher, stop }
     }
@@ -169,6 +172,37 @@ async fn what_is_stamped_while_kafka_is_away_follows_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_at_rest_goes_on_when_the_desk_finds_the_database_again() {
+    let (mut record, topic) = (Record::create().await, Topic::create(PARTITIONS));
+    let server = server(&mut record);
+    let proxy = Proxy::to(format!("{}:{}", server.host, server.port).parse().unwrap(), Way::Open);
+    let proxy = proxy.await;
+    let through = Address { port: proxy.address().port(), ..server };
+    let an_hour = Duration::from_hours(1);
+    let bridge = Bridge::start_with(
+        &through,
+        bed("STAMPD_TEST_KAFKA"),
+        topic.name(),
+        // After the first failure it rests for longer than any test.
+        |publisher| publisher.retry = (an_hour, an_hour),
+        |_| (),
+    );
+    bridge.road(|road| *road == Road::Open).await;
+    bridge.stamp(0..3).await;
+    proxy.set(Way::Cut);
+    bridge.road(|road| matches!(road, Road::Closed(_))).await;
+    wait_for_async("the desk notices", async || {
+        bridge.desk.stamp(vec![order("away")]).await.is_err().then_some(())
+    })
+    .await;
+    proxy.set(Way::Open);
+    wait_for_async("the desk is back", async || bridge.desk.stamp(vec![order("back")]).await.ok())
+        .await;
+    bridge.drained(&record).await;
+    each_once_in_order(&record, &topic.read_to_end()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_bridges_publish_each_stamp_once_and_one_takes_over_from_the_other() {
     let (mut record, topic) = (Record::create().await, Topic::create(PARTITIONS));
     let server = server(&mut record);
@@ -192,7 +226,7 @@ async fn bridges_whose_streams_share_shards_take_turns_and_double_nothing() {
     // Two bridges with eight streams each in sixteen shards are in each other's way.
     let crowded = [0, 1].map(|_| {
         let brokers = bed("STAMPD_TEST_KAFKA");
-        Bridge::start_with(&server, brokers, topic.name(), |config| config.writers = 8)
+        Bridge::start_with(&server, brokers, topic.name(), |_| (), |desk| desk.writers = 8)
     });
     let stamp = |bridge: usize, caller: u32| {
         let first = bridge as u32 * 10_000 + caller * 100;
@@ -214,7 +248,7 @@ async fn a_shard_has_one_owner_who_is_told_of_the_others_wishes() {
     let server = server(&mut record);
     let desk = desk_with(&server, |_| ());
     desk.stamp(vec![order("a")]).await.unwrap();
-    let way = Way::parse(&config(&server)).unwrap();
+    let way = address::Address::parse(&config(&server)).unwrap();
     let [mut left, mut right] =
         [Outbox::open(&way).await.unwrap(), Outbox::open(&way).await.unwrap()];
     let all: Shards = (0..16).map(Shards::one).collect();

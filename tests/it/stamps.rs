@@ -11,6 +11,7 @@ use stampd::model::content::{DigestOf, Order, Row, Stamped};
 use stampd::model::digest::Digest;
 use stampd::model::stamp::{Agent, Kind};
 use stampd::runtime::time::Timestamp;
+use stampd::store::StoreError;
 use stampd::store::stamps::{Config, Desk, open};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
@@ -377,6 +378,20 @@ async fn away_is_said_within_a_second_and_back_is_noticed() {
     });
     assert!(stamped.await.fresh);
     desk.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn over_a_slow_road_callers_are_refused_in_time_and_it_comes_through_in_the_end() {
+    let mut record = Record::create().await;
+    let server = server(&mut record);
+    // The handshakes alone take three times there and back, longer than any caller waits for.
+    let slow = Road::Slow(Duration::from_millis(150));
+    let proxy = Proxy::to(format!("{}:{}", server.host, server.port).parse().unwrap(), slow).await;
+    let desk = desk(&Address { port: proxy.address().port(), ..server });
+    let error = desk.ping().await.unwrap_err();
+    assert!(matches!(error, StoreError::Timeout(_)), "{error}");
+    wait_for_async("there is a session for reading", async || desk.ping().await.ok()).await;
+    wait_for_async("it is stamped", async || desk.stamp(vec![order("a")]).await.ok()).await;
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ const BYTES_MAX: usize = 4 << 20;
 #[derive(Default)]
 pub struct Tray {
     bell: Notify,
+    /// Rung when the database is found again.
+    returned: Notify,
     laid: Mutex<Laid>,
 }
 
@@ -65,6 +67,16 @@ impl Tray {
     /// ring that nobody hears is kept.
     pub async fn rung(&self) {
         self.bell.notified().await;
+    }
+
+    /// Says that the database is back after it was away.
+    pub fn tell_return(&self) {
+        self.returned.notify_one();
+    }
+
+    /// Waits until the database is back. Cancel-safe, as [`rung`](Self::rung).
+    pub async fn returned(&self) {
+        self.returned.notified().await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Laid> {

@@ -2,20 +2,24 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::group::{Fate, Group};
 use super::line::{Line, Piece, Said, Tail};
+use super::opening::Opening;
 use super::outage::Outage;
 use super::queue::Queue;
-use super::{Config, PIECE_MAX, Refused};
+use super::{CONNECT_MAX, Config, Job, PIECE_MAX, Refused};
 use crate::model::batch::Batch;
 use crate::model::class::Class;
 use crate::model::content::{Order, Row};
 use crate::store::address::Address;
 use crate::store::error::StoreError;
+use crate::store::pool::Carrier;
 
 /// How often a piece is tried again because another was faster or the connection was lost.
 const TRIES_MAX: u32 = 5;
@@ -29,6 +33,10 @@ pub struct Writer {
     outage: Arc<Outage>,
     /// None before the first connection and after each loss.
     line: Option<Line>,
+    /// The line that is being made.
+    opening: Opening<Line>,
+    /// Who makes the sessions for reading that their callers did not wait for.
+    carrier: Option<Carrier>,
     /// None before the first stream, and when it must not be used any more.
     tail: Option<Tail>,
     /// Whether the stream holds something of which `tail` does not know.
@@ -54,7 +62,8 @@ enum Outcome {
 impl Writer {
     /// The writers of a queue.
     pub(super) fn several(config: &Config, address: &Address, queue: Queue) -> Vec<Self> {
-        let (queue, outage) = (Arc::new(queue), Arc::<Outage>::default());
+        let outage = Arc::new(Outage::new(config.outbox.clone()));
+        let queue = Arc::new(queue);
         let writer = |number| Self {
             config: config.clone(),
             address: address.clone(),
@@ -62,22 +71,47 @@ impl Writer {
             queue: Arc::clone(&queue),
             outage: Arc::clone(&outage),
             line: None,
+            opening: Opening::default(),
+            carrier: None,
             tail: None,
             is_forked: false,
         };
         (0..config.writers).map(writer).collect()
     }
 
+    /// Makes the sessions for reading as well.
+    pub(super) fn carries(&mut self, carrier: Carrier) {
+        self.carrier = Some(carrier);
+    }
+
     /// Serves until the last desk is dropped.
     pub async fn run(mut self) -> Result<(), Infallible> {
         // Told to the log there; the first order tries again.
         let _ = self.connect(None).await;
-        while let Some(jobs) = self.queue.take(self.number, PIECE_MAX).await {
+        while let Some(jobs) = self.next().await {
             let group = Group::of(jobs);
             let fates = self.serve(group.orders()).await;
             group.answer(&fates);
         }
         Ok(())
+    }
+
+    /// Waits for jobs, while connections that nobody waits for are made.
+    async fn next(&mut self) -> Option<Vec<Job>> {
+        let queue = Arc::clone(&self.queue);
+        let mut taken = pin!(queue.take(self.number, PIECE_MAX));
+        loop {
+            // What is not done goes on in the next turn.
+            tokio::select! {
+                biased;
+                jobs = &mut taken => return jobs,
+                line = self.opening.made() => {
+                    self.line = Some(line);
+                    let _ = self.look(None).await;
+                }
+                () = carry(self.carrier.as_mut()) => {}
+            }
+        }
     }
 
     /// Finds the fate of every order.
@@ -193,6 +227,11 @@ impl Writer {
         if let Some(error) = self.outage.recent() {
             return Err(error);
         }
+        self.look(doubt).await
+    }
+
+    /// As [`connect`](Self::connect), however it went the last time.
+    async fn look(&mut self, doubt: Option<&Piece>) -> Result<bool, Arc<StoreError>> {
         match self.try_connect(doubt).await {
             Ok(landed) => {
                 self.outage.ends();
@@ -210,7 +249,11 @@ impl Writer {
     async fn try_connect(&mut self, doubt: Option<&Piece>) -> Result<bool, StoreError> {
         let mut line = match self.line.take() {
             Some(line) => line,
-            None => Line::open(&self.address, &self.config).await?,
+            None => {
+                let (address, config) = (self.address.clone(), self.config.clone());
+                let fresh = async move { Line::open(&address, &config).await };
+                self.opening.within(CONNECT_MAX, fresh).await?
+            }
         };
         let mut landed = false;
         let mut previous = None;
@@ -226,6 +269,13 @@ impl Writer {
         }
         self.line = Some(line);
         Ok(landed)
+    }
+}
+
+async fn carry(carrier: Option<&mut Carrier>) {
+    match carrier {
+        Some(carrier) => carrier.carry().await,
+        None => pending().await,
     }
 }
 
