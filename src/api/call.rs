@@ -63,10 +63,10 @@ pub(super) struct Meter {
 
 impl Meter {
     /// How the request did. Requests that run at the same time share the processor's time.
-    pub(super) fn performance(&self, bytes: u64) -> Performance {
+    pub(super) fn performance(&self, bytes: u64) -> Effort {
         let took_ms = elapsed_ms(self.started);
         let cpu_ms = cpu_time().saturating_sub(self.cpu_started).as_secs_f64() * 1_000.0;
-        Performance {
+        Effort {
             cpu_usage_percent: if took_ms > 0.0 { cpu_ms / took_ms * 100.0 } else { 0.0 },
             execution_time_ms: took_ms,
             file_size_bytes: bytes,
@@ -77,7 +77,7 @@ impl Meter {
 
 /// How a request did, as its reply tells.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Performance {
+pub(super) struct Effort {
     /// Of one processor, in the time of the request.
     cpu_usage_percent: f64,
     execution_time_ms: f64,

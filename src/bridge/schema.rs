@@ -108,12 +108,11 @@ async fn look(config: &Config, tried: &CancellationToken) -> Result<Found, Migra
     };
     let mut opening = pin!(Session::open(&address));
     let opened = timeout(FIRST_CONNECT_MAX, &mut opening).await;
-    let mut session = match opened {
-        Ok(opened) => opened?,
-        Err(_) => {
-            tried.cancel();
-            opening.await?
-        }
+    let mut session = if let Ok(opened) = opened {
+        opened?
+    } else {
+        tried.cancel();
+        opening.await?
     };
     let survey = migrate::survey(&mut session).await?;
     match survey.standing {

@@ -96,8 +96,8 @@ impl Tenure {
         let read = self.due.and(held);
         self.wish = self.wish.and(self.due) - held;
         let shards = release | claim | read;
-        let is_needed = !shards.is_empty() || self.wish != self.said;
-        if !is_needed && !(tidy && !gone.is_empty()) {
+        let is_idle = shards.is_empty() && self.wish == self.said;
+        if is_idle && (!tidy || gone.is_empty()) {
             return None;
         }
         self.said = self.wish;
@@ -141,7 +141,7 @@ impl Tenure {
 
     /// When there will be something to ask without anything happening.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
-        let held = self.held.iter().map(|(_, used)| *used + IDLE);
+        let held = self.held.values().map(|used| *used + IDLE);
         held.chain(self.alone.values().copied()).min()
     }
 

@@ -161,19 +161,18 @@ impl Outbox {
     /// Connects.
     pub async fn open(address: &Address) -> Result<Self, StoreError> {
         let mut session = Session::open(address).await?;
-        let prepared = session
-            .run(async |client| {
-                let (_, take_out, claim, pieces, wished, entries) = tokio::try_join!(
-                    client.batch_execute(SETTINGS),
-                    client.prepare(TAKE_OUT),
-                    client.prepare(CLAIM),
-                    client.prepare(PIECES),
-                    client.prepare(WISHED),
-                    client.prepare(ENTRIES),
-                )?;
-                Ok(Prepared { take_out, claim, pieces, wished, entries })
-            })
-            .await?;
+        let prepared = session.run(async |client| {
+            let ((), take_out, claim, pieces, wished, entries) = tokio::try_join!(
+                client.batch_execute(SETTINGS),
+                client.prepare(TAKE_OUT),
+                client.prepare(CLAIM),
+                client.prepare(PIECES),
+                client.prepare(WISHED),
+                client.prepare(ENTRIES),
+            )?;
+            Ok(Prepared { take_out, claim, pieces, wished, entries })
+        });
+        let prepared = Box::pin(prepared).await?;
         Ok(Self { session, prepared, wishes: Shards::default() })
     }
 
@@ -196,7 +195,8 @@ impl Outbox {
             let more = full(&pieces);
             Ok(Answer { claimed, pieces, more, wished })
         });
-        let answer = answer.await?;
+        // Boxed, as what is done side by side takes some 30 KB together.
+        let answer = Box::pin(answer).await?;
         *wishes = ask.wish;
         Ok(answer)
     }

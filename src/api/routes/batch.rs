@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::api::call::{Call, Document, Meter, Performance, work};
+use crate::api::call::{Call, Document, Effort, Meter, work};
 use crate::api::fields::Fields;
 use crate::api::json::holds_nul;
 use crate::api::order::{Asked, CONTENT_BYTES_MAX, Defaults};
@@ -140,7 +140,7 @@ async fn stamp(api: &State, items: Vec<Item>) -> Result<Vec<Told>, Problem> {
 struct Data<'a> {
     failed: usize,
     failed_items: usize,
-    overall_performance: Performance,
+    overall_performance: Effort,
     results: Vec<Done<'a>>,
     successful: usize,
     successful_items: usize,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::api::call::{Call, Document, Meter, Performance, work};
+use crate::api::call::{Call, Document, Effort, Meter, work};
 use crate::api::fields::namespace_word;
 use crate::api::order::{Asked, Defaults, Given};
 use crate::api::problem::{Code, Problem};
@@ -96,7 +96,7 @@ struct Data<'a> {
     metadata_version: &'a str,
     namespace: &'a str,
     op_id: Option<Uuid>,
-    performance_metrics: Performance,
+    performance_metrics: Effort,
     protocol_version: &'a str,
     stamp: Option<&'a str>,
     stamp_id: Uuid,
@@ -111,7 +111,7 @@ impl<'a> Data<'a> {
         row: &'a Row,
         given: &'a Given,
         content_hash: Option<Digest>,
-        performance_metrics: Performance,
+        performance_metrics: Effort,
     ) -> Self {
         Self {
             content_hash,

@@ -4,7 +4,7 @@ use axum::extract;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::api::call::{Call, Document, Meter, Performance, work};
+use crate::api::call::{Call, Document, Effort, Meter, work};
 use crate::api::order::content_required;
 use crate::api::problem::Problem;
 use crate::api::reply::Reply;
@@ -38,7 +38,7 @@ pub(in crate::api) async fn validate(
     Ok(reply.noting("operation", "validate_stamps").to(call.correlation_id))
 }
 
-fn data_of(check: &Check, performance: Performance) -> Value {
+fn data_of(check: &Check, performance: Effort) -> Value {
     json!({
         "success": true,
         "is_valid": check.holds,

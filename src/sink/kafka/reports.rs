@@ -119,6 +119,14 @@ impl State {
         (lane < self.lanes.len()).then_some(lane)
     }
 
+    /// Moves a lane's prefix over what is confirmed.
+    fn advance(&mut self, lane: usize) {
+        let Lane { end, prefix, .. } = &mut self.lanes[lane];
+        while *prefix < *end && self.confirmed[*prefix] {
+            *prefix += 1;
+        }
+    }
+
     fn report(&mut self, index: usize, outcome: Result<(), KafkaError>) {
         self.reported += 1;
         match outcome {
@@ -127,10 +135,7 @@ impl State {
                     *confirmed = true;
                 }
                 if let Some(lane) = self.lane_of(index) {
-                    let Lane { end, prefix, .. } = &mut self.lanes[lane];
-                    while *prefix < *end && self.confirmed[*prefix] {
-                        *prefix += 1;
-                    }
+                    self.advance(lane);
                 }
                 // Whatever was wrong with the road is no more.
                 self.trouble = None;

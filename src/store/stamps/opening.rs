@@ -38,18 +38,14 @@ impl<T> Opening<T> {
             }
         };
         let made = timeout(patience, first).await;
-        match made {
-            Ok(made) => {
-                if made.is_ok() {
-                    self.0 = None;
-                }
-                made
-            }
-            Err(_) => {
-                self.0.get_or_insert(fresh);
-                Err(StoreError::Timeout(patience))
-            }
+        let Ok(made) = made else {
+            self.0.get_or_insert(fresh);
+            return Err(StoreError::Timeout(patience));
+        };
+        if made.is_ok() {
+            self.0 = None;
         }
+        made
     }
 
     /// Goes on with the one that was begun, until it is made; for ever when there is none. Cancel-safe.

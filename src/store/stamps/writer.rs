@@ -247,13 +247,12 @@ impl Writer {
     }
 
     async fn try_connect(&mut self, doubt: Option<&Piece>) -> Result<bool, StoreError> {
-        let mut line = match self.line.take() {
-            Some(line) => line,
-            None => {
-                let (address, config) = (self.address.clone(), self.config.clone());
-                let fresh = async move { Line::open(&address, &config).await };
-                self.opening.within(CONNECT_MAX, fresh).await?
-            }
+        let mut line = if let Some(line) = self.line.take() {
+            line
+        } else {
+            let (address, config) = (self.address.clone(), self.config.clone());
+            let fresh = async move { Line::open(&address, &config).await };
+            self.opening.within(CONNECT_MAX, fresh).await?
         };
         let mut landed = false;
         let mut previous = None;
