@@ -1,5 +1,8 @@
 //! The `stampd` binary: parses, dispatches, and turns what comes of it into an exit code.
 
+#[cfg(target_os = "linux")]
+mod heap;
+
 use std::process::ExitCode;
 
 use clap::Parser as _;

@@ -25,6 +25,7 @@ use Floor::{App, Edge, Policy, Role, Runtime};
 /// Which floor a module stands on; the longest matching prefix counts. Some stand here before they
 /// are built, so that their place is known.
 const FLOORS: &[(&str, Floor)] = &[
+    ("heap", App),
     ("main", App),
     ("cli", App),
     ("config", App),
@@ -104,6 +105,7 @@ const REACH: &[(&str, &[&str])] = &[
     ("sha2", &["model"]),
     ("subtle", &["runtime::http"]),
     ("tar", &["runtime::tar"]),
+    ("tikv_jemallocator", &["heap"]),
     ("tokio_postgres", &["store"]),
     ("tokio_postgres_rustls", &["store"]),
     ("tracing_appender", &["runtime::telemetry"]),
