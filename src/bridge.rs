@@ -47,6 +47,9 @@ const NAMESPACE: &str = "omninode.services.metadata";
 const INGEST_SESSIONS: usize = 8;
 const INGEST_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long events come together where no request waits for them.
+const GATHER: Duration = Duration::from_millis(10);
+
 /// What the bridge is built from: each stage's part is that stage's own `Config`.
 #[derive(Clone, Debug)]
 pub struct Stages {
@@ -162,8 +165,10 @@ fn start_publisher(
     supervisor: &mut Supervisor,
 ) -> Result<Option<Publisher>, BridgeError> {
     let Some(kafka) = stages.kafka.clone() else { return Ok(None) };
+    let is_awaited = !stages.publish_wait.is_zero();
     let config = outbox::Config {
         clock: clock.clone(),
+        gather: if is_awaited { Duration::ZERO } else { GATHER },
         ..outbox::Config::new(stages.postgres.clone(), kafka)
     };
     let (publisher, drain) = outbox::new(config)?;

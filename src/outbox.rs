@@ -48,6 +48,8 @@ pub struct Config {
     pub retry: (Duration, Duration),
     /// How often to look for what other bridges left, and how much waits.
     pub sweep: Duration,
+    /// The pause after each round, in which events come together. Zero where somebody waits for them.
+    pub gather: Duration,
 }
 
 impl Config {
@@ -59,6 +61,7 @@ impl Config {
             clock: Clock::system(),
             retry: RETRY,
             sweep: Duration::from_secs(2),
+            gather: Duration::ZERO,
         }
     }
 }

@@ -154,7 +154,10 @@ impl Drain {
             }
             match self.round(stop).await {
                 Err(halt) => return halt,
-                Ok(true) => continue,
+                Ok(true) => {
+                    gather(self.config.gather, stop).await;
+                    continue;
+                }
                 Ok(false) => {}
             }
             let look_at = self.looked.map_or_else(Instant::now, |at| at + self.config.sweep);
@@ -274,6 +277,14 @@ impl Drain {
             self.outbox = Some(Outbox::open(&self.address).await?);
         }
         Ok(())
+    }
+}
+
+/// Lets events come together, where nobody waits for them.
+async fn gather(pause: Duration, stop: &CancellationToken) {
+    // The timer's least is a millisecond, too long for who waits.
+    if !pause.is_zero() {
+        stop.run_until_cancelled(sleep(pause)).await;
     }
 }
 

@@ -10,6 +10,7 @@
 mod client;
 mod fault;
 mod inspect;
+mod poller;
 mod producer;
 mod reports;
 mod rights;

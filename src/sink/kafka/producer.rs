@@ -1,9 +1,10 @@
 //! The producer and the thread that owns it.
 //!
-//! The thread sends and polls while something is under way, and otherwise sleeps until there is
-//! work.
+//! The thread sends while something is under way, and otherwise sleeps until there is work; what becomes
+//! of the records is taken in beside it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -14,6 +15,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tokio::sync::{mpsc, oneshot};
 
 use super::client::{Answer, Job, Outcome, PROBE_TIMEOUT, Piece, Records, Work};
+use super::poller::Poller;
 use super::reports::{Reports, Standing};
 use super::{Config, fault};
 use crate::model::class::Class;
@@ -25,14 +27,18 @@ use crate::sink::SinkError;
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long to wait before the same question is asked again.
 const QUESTION_PAUSE: Duration = Duration::from_millis(50);
-/// How long a poll waits for news while records are under way.
+/// How long to wait for reports before records that were rendered meanwhile are sent.
+const REPORTS_WAIT: Duration = Duration::from_millis(1);
+/// A poll that only lets in what is there.
 const POLL_WAIT: Duration = Duration::from_millis(1);
 /// How often an idle thread lets librdkafka's own news go, so that they do not pile up.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
 
 /// A producer.
 pub(super) struct Producer {
-    inner: BaseProducer<Reports>,
+    // Before the producer, which it holds too.
+    poller: Poller,
+    inner: Arc<BaseProducer<Reports>>,
     in_flight_max: usize,
     progress_timeout: Duration,
     down_timeout: Duration,
@@ -40,11 +46,14 @@ pub(super) struct Producer {
 
 impl Producer {
     pub(super) fn new(settings: &ClientConfig, config: &Config) -> Result<Self, String> {
-        let inner = settings
+        let inner: BaseProducer<Reports> = settings
             .create_with_context(Reports::default())
             .map_err(|error: KafkaError| format!("librdkafka refuses its settings: {error}"))?;
+        let inner = Arc::new(inner);
+        let poller = Poller::start(Arc::clone(&inner))
+            .map_err(|error| format!("the thread of the Kafka client does not start: {error}"))?;
         let &Config { in_flight_max, progress_timeout, down_timeout, .. } = config;
-        Ok(Self { inner, in_flight_max, progress_timeout, down_timeout })
+        Ok(Self { poller, inner, in_flight_max, progress_timeout, down_timeout })
     }
 
     /// Does what it is asked until nobody can ask any more.
@@ -123,11 +132,12 @@ impl Producer {
         let counts: Vec<usize> = records.lanes.iter().map(|lane| lane.count).collect();
         let count: usize = counts.iter().sum();
         self.reports().begin(&counts);
+        let _polling = self.poller.poll();
         let mut sending = Sending::of(&records);
         let mut progress = (0, Instant::now());
         let outcome = loop {
             self.feed(&mut sending, &mut pieces);
-            self.inner.poll(POLL_WAIT);
+            self.reports().wait(REPORTS_WAIT);
             let now = Instant::now();
             let standing = self.reports().standing(&records.topic);
             let sum = standing.sum();
@@ -249,4 +259,38 @@ impl<'a> Sending<'a> {
 /// The first lane that is not confirmed whole.
 fn first_of_rest(confirmed: &[usize], counts: &[usize]) -> usize {
     confirmed.iter().zip(counts).position(|(confirmed, count)| confirmed < count).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::time::{ClockId, clock_gettime};
+
+    use super::super::client::Lane;
+    use super::super::settings;
+    use super::*;
+
+    /// A wait of a millisecond was one of none, a thousand times over: half of a busy bridge's processor
+    /// time went into waiting for the broker.
+    #[test]
+    fn whoever_waits_for_a_broker_sleeps() {
+        let config = Config {
+            brokers: vec!["127.0.0.1:1".to_owned()],
+            down_timeout: Duration::from_millis(300),
+            ..Config::default()
+        };
+        let settings = settings::client(&config).map_err(|rung| rung.text).expect("a plain road");
+        let producer = Producer::new(&settings, &config).expect("the client starts");
+        let lanes = vec![Lane { key: "key".to_owned(), count: 1 }];
+        let records = Records { topic: "nowhere".to_owned(), lanes };
+        let (_feed, pieces) = mpsc::channel(1);
+        let (reply, outcome) = oneshot::channel();
+        let begin = Instant::now();
+        producer.deliver(Job { records, pieces, reply });
+        let (waited, used) = (begin.elapsed(), clock_gettime(ClockId::ThreadCPUTime));
+        let outcome = outcome.blocking_recv().expect("there is an answer");
+        assert_eq!(outcome.confirmed, [0]);
+        assert!(outcome.error.is_some());
+        let used = Duration::new(used.tv_sec.unsigned_abs(), used.tv_nsec as u32);
+        assert!(used < waited / 2, "{used:?} of the processor in {waited:?}");
+    }
 }

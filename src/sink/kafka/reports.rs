@@ -1,6 +1,7 @@
 //! What librdkafka reports: which records arrived, what failed, and its own words.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -12,9 +13,13 @@ use crate::model::class::Class;
 use crate::model::rung::{Height, Rung};
 use crate::sink::SinkError;
 
-/// What librdkafka reports. Written and read by the client's thread only; the lock is for the type.
+/// What librdkafka reports: written by the thread that polls, read by the client's.
 #[derive(Default)]
-pub(super) struct Reports(Mutex<State>);
+pub(super) struct Reports {
+    state: Mutex<State>,
+    /// Every record is reported on.
+    settled: Condvar,
+}
 
 #[derive(Default)]
 struct State {
@@ -58,7 +63,7 @@ impl Standing {
 
 impl Reports {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lanes of so many records each begin.
@@ -81,7 +86,14 @@ impl Reports {
     /// Records sent and not reported on.
     pub(super) fn in_flight(&self) -> usize {
         let state = self.lock();
-        state.sent - state.reported
+        // A report may come before its record was noted as sent.
+        state.sent.saturating_sub(state.reported)
+    }
+
+    /// Waits until every record is reported on, and at most so long.
+    pub(super) fn wait(&self, at_most: Duration) {
+        let state = self.lock();
+        drop(self.settled.wait_timeout_while(state, at_most, |state| !state.is_settled()));
     }
 
     /// The confirmed prefixes, and the error of the record behind one once it is the first to matter.
@@ -125,6 +137,11 @@ impl State {
         while *prefix < *end && self.confirmed[*prefix] {
             *prefix += 1;
         }
+    }
+
+    /// Whether every record is reported on.
+    fn is_settled(&self) -> bool {
+        self.reported >= self.confirmed.len()
     }
 
     fn report(&mut self, index: usize, outcome: Result<(), KafkaError>) {
@@ -177,7 +194,11 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
         let outcome = result.as_ref().map(drop).map_err(|(error, _)| error.clone());
-        self.lock().report(index, outcome);
+        let mut state = self.lock();
+        state.report(index, outcome);
+        if state.is_settled() {
+            self.settled.notify_one();
+        }
     }
 }
 
