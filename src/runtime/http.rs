@@ -13,6 +13,7 @@ mod linger;
 mod rate;
 mod refusal;
 mod stream;
+mod timer;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -29,7 +30,7 @@ use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -45,6 +46,7 @@ use self::linger::Unread;
 pub use self::rate::Rate;
 pub use self::refusal::{Refusal, problem, refuse};
 use self::stream::Unstalled;
+use self::timer::HeadTimer;
 
 /// How long to wait after the system refused a connection for want of descriptors or memory: asking
 /// again at once would spin.
@@ -204,7 +206,7 @@ impl Service {
         let answer =
             service_fn(move |request| Box::pin(self.clone().answer(request, peer, left.clone())));
         let mut connection = http1::Builder::new()
-            .timer(TokioTimer::new())
+            .timer(HeadTimer::default())
             .header_read_timeout(header_timeout)
             .serve_connection(TokioIo::new(stream), answer);
         let ended = tokio::select! {
