@@ -15,7 +15,7 @@ use crate::model::content::{DigestOf, Order, Row};
 use crate::model::digest::Digest;
 use crate::model::filetype;
 use crate::model::namespace::Namespace;
-use crate::model::onex_text::{self, Kind, Label, Time, Uid};
+use crate::model::onex_text::{self, Bare, Kind, Label, Time, Uid};
 use crate::model::path::RepoPath;
 use crate::runtime::time::Timestamp;
 
@@ -137,18 +137,20 @@ impl Asked {
         let claimed = fields.digest("file_hash")?;
         let size = fields.size("file_size")?;
         let wants_intelligence = fields.switch("enable_intelligence")?.unwrap_or(false);
-        let Some(digest) = content.as_deref().map(onex_text::digest).or(claimed) else {
+        let bare = content.as_deref().map(Bare::of);
+        let Some(digest) = bare.as_ref().map(|bare| *bare.hash()).or(claimed) else {
             return Err(Problem::field("content", "is required, or file_hash of what was hashed"));
         };
         let mut order = order(fields, defaults, digest)?;
-        let Some(content) = content else {
+        let (Some(content), Some(bare)) = (&content, bare) else {
             (order.digest_of, order.size) = (DigestOf::Claimed, size);
             let bytes = size.unwrap_or(0);
             return Ok(Self { order, made: None, bytes, wants_intelligence });
         };
-        order.content_hash = Some(Digest::of(content.as_bytes()));
+        let is_hashed = bare.is_canonical(content);
+        order.content_hash = Some(if is_hashed { digest } else { Digest::of(content.as_bytes()) });
         order.size = Some(content.len() as u64);
-        let made = onex_text::stamp(&content, options.kind, &label_of(&order, options));
+        let made = bare.stamp(options.kind, &label_of(&order, options));
         let made = made.map_err(|error| Problem {
             field: Some("content".to_owned()),
             ..Problem::new(Code::ValidationError, error.to_string())

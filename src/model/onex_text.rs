@@ -20,7 +20,7 @@ use serde::Serialize;
 
 pub use self::render::{Label, Time, Uid};
 
-use self::find::{Line, blocks, is_space, lines, seek};
+use self::find::{Line, blocks, gap, is_space, lines};
 use super::digest::Digest;
 
 /// Stamps that a [`Check`] tells one by one; all others are only counted.
@@ -127,15 +127,60 @@ pub fn digest(text: &str) -> Digest {
     Digest::of(canonical(text).as_bytes())
 }
 
+/// A text without its stamps, hashed: what of a text is needed to stamp it, worked out once.
+#[derive(Clone, Debug)]
+pub struct Bare<'t> {
+    text: Cow<'t, str>,
+    hash: Digest,
+    size: usize,
+}
+
+impl<'t> Bare<'t> {
+    /// Removes the stamps and hashes the canonical text.
+    pub fn of(text: &'t str) -> Self {
+        let text = strip(text);
+        let canonical = normal(&text);
+        let (hash, size) = (Digest::of(canonical.as_bytes()), canonical.len());
+        Self { text, hash, size }
+    }
+
+    /// The hash of the canonical text.
+    pub const fn hash(&self) -> &Digest {
+        &self.hash
+    }
+
+    /// Whether `text` is the canonical text.
+    pub fn is_canonical(&self, text: &str) -> bool {
+        normal(&self.text) == text
+    }
+
+    /// Makes a stamp and places it.
+    ///
+    /// # Errors
+    /// As [`stamp`].
+    pub fn stamp(&self, kind: Kind, label: &Label<'_>) -> Result<Stamped, Entangled> {
+        let stamp = label.render(kind, &self.hash, self.size);
+        let text = put(kind, &stamp, &self.text);
+        let check = check_with(&text, Rules::default(), |canonical| {
+            if self.is_canonical(canonical) { self.hash } else { Digest::of(canonical.as_bytes()) }
+        });
+        if check.holds && check.found == 1 && check.current_hash == self.hash {
+            Ok(Stamped { hash: self.hash, size: self.size, stamp, text })
+        } else {
+            Err(Entangled)
+        }
+    }
+}
+
 /// Holds every stamp of a text against the text.
 pub fn check(text: &str, rules: Rules<'_>) -> Check {
+    check_with(text, rules, |hashed| Digest::of(hashed.as_bytes()))
+}
+
+fn check_with(text: &str, rules: Rules<'_>, digest_of: impl Fn(&str) -> Digest) -> Check {
     let unlined = strip_lines(text);
     let bare = strip_blocks(&unlined);
-    let current_hash = if rules.strict {
-        Digest::of(bare.as_bytes())
-    } else {
-        Digest::of(normal(&bare).as_bytes())
-    };
+    let current_hash = if rules.strict { digest_of(&bare) } else { digest_of(&normal(&bare)) };
     let mut check = Check { found: 0, holds: true, current_hash, details: Vec::new() };
     let right = Right { current: current_hash.to_string(), expected: rules.expected_hash };
     // Blocks are looked for where they are removed: what is found is what is not hashed.
@@ -160,18 +205,7 @@ pub fn each(text: &str, mut visit: impl FnMut(&Stamp<'_>)) {
 /// [`Entangled`] where the result would not hold: when the removal of a stamp makes another, and
 /// for rich ones also when a block is open.
 pub fn stamp(text: &str, kind: Kind, label: &Label<'_>) -> Result<Stamped, Entangled> {
-    let (hash, size) = {
-        let canonical = canonical(text);
-        (Digest::of(canonical.as_bytes()), canonical.len())
-    };
-    let stamp = label.render(kind, &hash, size);
-    let text = place(kind, &stamp, text);
-    let check = check(&text, Rules::default());
-    if check.holds && check.found == 1 && check.current_hash == hash {
-        Ok(Stamped { hash, size, stamp, text })
-    } else {
-        Err(Entangled)
-    }
+    Bare::of(text).stamp(kind, label)
 }
 
 /// The text as it is, where its only stamp is of this kind and holds.
@@ -187,10 +221,13 @@ pub fn held(text: &str, kind: Kind) -> Option<Stamped> {
 
 /// Places a stamp, instead of those that are there.
 pub fn place(kind: Kind, stamp: &str, text: &str) -> String {
-    let bare = strip(text);
+    put(kind, stamp, &strip(text))
+}
+
+fn put(kind: Kind, stamp: &str, bare: &str) -> String {
     match kind {
-        Kind::Lightweight => [stamp, "\n", &bare].concat(),
-        Kind::Rich => [&bare, "\n\n", stamp].concat(),
+        Kind::Lightweight => [stamp, "\n", bare].concat(),
+        Kind::Rich => [bare, "\n\n", stamp].concat(),
     }
 }
 
@@ -323,14 +360,14 @@ fn strip_blocks(text: &str) -> Cow<'_, str> {
 
 /// The text without some places of it, which are in order and do not overlap.
 fn without(text: &str, places: impl Iterator<Item = Range<usize>>) -> Cow<'_, str> {
-    let (mut kept, mut from) = (String::new(), 0);
-    let mut is_whole = true;
+    let mut places = places.peekable();
+    if places.peek().is_none() {
+        return Cow::Borrowed(text);
+    }
+    let (mut kept, mut from) = (String::with_capacity(text.len()), 0);
     for place in places {
         kept.push_str(&text[from..place.start]);
-        (from, is_whole) = (place.end, false);
-    }
-    if is_whole {
-        return Cow::Borrowed(text);
+        from = place.end;
     }
     kept.push_str(&text[from..]);
     Cow::Owned(kept)
@@ -341,7 +378,7 @@ fn normal(text: &str) -> Cow<'_, str> {
     let text = text.trim_matches(is_space);
     let mut rest = text;
     let mut kept = String::new();
-    while let Some(at) = seek(rest, "\n\n\n") {
+    while let Some(at) = gap(rest) {
         kept.push_str(&rest[..at + 2]);
         rest = rest[at..].trim_start_matches('\n');
     }

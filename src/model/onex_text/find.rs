@@ -6,6 +6,9 @@
 //! fixed number of times, whatever the text.
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 /// How a lightweight stamp begins, up to the uid.
 const LIGHTWEIGHT: &str = "# ONEX:uid=";
@@ -19,9 +22,14 @@ pub(super) fn is_space(letter: char) -> bool {
     letter.is_whitespace() || matches!(letter, '\u{1c}'..='\u{1f}')
 }
 
-/// Where `words` stand first. Every text that is stamped is read through, so this is by SIMD.
-pub(super) fn seek(text: &str, words: &str) -> Option<usize> {
-    memchr::memmem::find(text.as_bytes(), words.as_bytes())
+/// Finds words. Every text that is stamped is read through, so this is by SIMD, prepared once.
+static FIND_LIGHTWEIGHT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(LIGHTWEIGHT));
+static FIND_COMMENT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(COMMENT));
+static FIND_GAP: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\n\n\n"));
+
+/// Where three newlines follow each other first.
+pub(super) fn gap(text: &str) -> Option<usize> {
+    FIND_GAP.find(text.as_bytes())
 }
 
 /// A lightweight stamp: its place, without the newline, and what it says.
@@ -39,7 +47,7 @@ pub(super) struct Line<'t> {
 pub(super) fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
     let mut from = 0;
     std::iter::from_fn(move || {
-        while let Some(found) = seek(&text[from..], LIGHTWEIGHT) {
+        while let Some(found) = FIND_LIGHTWEIGHT.find(&text.as_bytes()[from..]) {
             let start = from + found;
             // Where this is none, another can begin only behind its first words: they hold no `#`.
             from = start + LIGHTWEIGHT.len();
@@ -102,7 +110,7 @@ pub(super) fn blocks(text: &str) -> impl Iterator<Item = Block<'_>> {
 fn markers(text: &str) -> impl Iterator<Item = (bool, Range<usize>)> {
     let mut from = 0;
     std::iter::from_fn(move || {
-        while let Some(found) = seek(&text[from..], COMMENT) {
+        while let Some(found) = FIND_COMMENT.find(&text.as_bytes()[from..]) {
             let start = from + found;
             // Neither white space nor the words hold another beginning.
             from = start + COMMENT.len();

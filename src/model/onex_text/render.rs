@@ -59,9 +59,10 @@ impl Time {
 impl From<Timestamp> for Time {
     /// Microseconds and `+00:00`.
     fn from(time: Timestamp) -> Self {
-        let text = time.to_string();
-        let (micros, _) = text.split_at("0000-00-00T00:00:00.000000".len());
-        Self(format!("{micros}+00:00"))
+        let nanos = time.to_rfc3339();
+        let micros = &nanos[.."0000-00-00T00:00:00.000000".len()];
+        let text = [micros, b"+00:00"].concat();
+        Self(String::from_utf8(text).expect("times are ASCII"))
     }
 }
 
