@@ -21,6 +21,7 @@ mod order;
 mod problem;
 mod reply;
 mod routes;
+mod usage;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -46,6 +47,7 @@ pub use self::routes::streams;
 
 use self::counts::Counts;
 use self::routes::{batch, hash, health, metrics, namespace, protocol, root, stamp, validate};
+use self::usage::Usage;
 use crate::enrich::Enricher;
 use crate::runtime::clock::Clock;
 use crate::runtime::http::Bearer;
@@ -91,6 +93,7 @@ pub struct State {
     counts: Counts,
     clock: Clock,
     started: Instant,
+    usage: Usage,
     seats: Arc<Semaphore>,
 }
 
@@ -101,6 +104,7 @@ type Api = Arc<State>;
 impl State {
     /// The routes' state over what holds the stamps.
     pub fn new(backend: Backend, metrics: &Metrics, clock: Clock) -> Self {
+        let started = Instant::now();
         Self {
             backend,
             published: None,
@@ -111,7 +115,8 @@ impl State {
             counts: Counts::new(metrics),
             metrics: metrics.clone(),
             clock,
-            started: Instant::now(),
+            started,
+            usage: Usage::since(started),
             seats: Arc::new(Semaphore::new(SEATS)),
         }
     }
@@ -169,8 +174,6 @@ pub fn router(state: State) -> Router {
         .merge(api.streams.clone().map(streams::router).unwrap_or_default())
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
-        // Each route has its own limit.
-        .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(Arc::clone(&api), attend))
         .with_state(api)
 }

@@ -11,7 +11,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use http_body_util::BodyExt as _;
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -53,21 +52,19 @@ impl Call {
     }
 }
 
-/// For the routes whose replies tell how they did: to ask for the processor's time is a system call.
+/// For the routes whose replies tell how they did.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meter {
     started: Instant,
-    /// The processor time of the process then.
-    cpu_started: Duration,
+    cpu_usage_percent: f64,
 }
 
 impl Meter {
-    /// How the request did. Requests that run at the same time share the processor's time.
+    /// How the request did.
     pub(super) fn performance(&self, bytes: u64) -> Effort {
         let took_ms = elapsed_ms(self.started);
-        let cpu_ms = cpu_time().saturating_sub(self.cpu_started).as_secs_f64() * 1_000.0;
         Effort {
-            cpu_usage_percent: if took_ms > 0.0 { cpu_ms / took_ms * 100.0 } else { 0.0 },
+            cpu_usage_percent: self.cpu_usage_percent,
             execution_time_ms: took_ms,
             file_size_bytes: bytes,
             performance_grade: grade(took_ms),
@@ -78,24 +75,20 @@ impl Meter {
 /// How a request did, as its reply tells.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Effort {
-    /// Of one processor, in the time of the request.
+    /// Of one processor, by the whole process, lately.
     cpu_usage_percent: f64,
     execution_time_ms: f64,
     file_size_bytes: u64,
     performance_grade: &'static str,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Meter {
+impl FromRequestParts<Api> for Meter {
     type Rejection = Infallible;
 
-    async fn from_request_parts(_parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(Self { started: Instant::now(), cpu_started: cpu_time() })
+    async fn from_request_parts(_parts: &mut Parts, api: &Api) -> Result<Self, Infallible> {
+        let started = Instant::now();
+        Ok(Self { started, cpu_usage_percent: api.usage.percent(started) })
     }
-}
-
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Call {

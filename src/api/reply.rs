@@ -1,12 +1,12 @@
 //! A good reply in both layouts: the envelope's members, and flat ones beside them.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
-use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use super::call::{CORRELATION, correlation_header};
@@ -22,71 +22,82 @@ pub(crate) struct Reply {
     correlation_id: Option<String>,
 }
 
-/// An object's members, in the order in which they are written.
+/// An object's members, in the order in which they are told. Each is written where it is told, since to
+/// make a tree of it first costs more than to write it.
 #[derive(Clone, Debug)]
-struct Members(Vec<(&'static str, Member)>);
-
-/// What a member is: a small tree, or what was written already, since to make a tree of a large one
-/// costs more than to write it.
-#[derive(Clone, Debug, serde::Serialize)]
-#[serde(untagged)]
-enum Member {
-    Tree(Value),
-    Written(Box<RawValue>),
+struct Members {
+    /// Their values, and those that were told anew.
+    text: Vec<u8>,
+    /// Where each one's value stands.
+    places: Vec<(&'static str, Range<usize>)>,
 }
 
-impl Member {
-    fn written(value: &impl Serialize) -> Self {
-        Self::Written(to_raw_value(value).expect("text keys and trees can always be written"))
-    }
-}
+/// Room for the members of a stamp of a small content.
+const MEMBERS_BYTES: usize = 3 << 10;
+
+/// Room for what is said of a reply.
+const METADATA_BYTES: usize = 256;
+
+/// Room for the keys of both.
+const KEYS_BYTES: usize = 512;
 
 impl Members {
+    fn with_capacity(bytes: usize) -> Self {
+        Self { text: Vec::with_capacity(bytes), places: Vec::with_capacity(16) }
+    }
+
     /// Sets one; the last word counts.
-    fn set(&mut self, key: &'static str, value: Member) {
-        match self.0.iter_mut().find(|(held, _)| *held == key) {
-            Some((_, held)) => *held = value,
-            None => self.0.push((key, value)),
+    fn set(&mut self, key: &'static str, value: &impl Serialize) {
+        let start = self.text.len();
+        write_json(&mut self.text, value);
+        let place = start..self.text.len();
+        match self.places.iter_mut().find(|(held, _)| *held == key) {
+            Some((_, held)) => *held = place,
+            None => self.places.push((key, place)),
         }
     }
-}
 
-impl Serialize for Members {
-    fn serialize<S: Serializer>(&self, into: S) -> Result<S::Ok, S::Error> {
-        into.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    /// Writes `"key":value` of each, with a comma behind every one but the last.
+    fn write(&self, into: &mut Vec<u8>) {
+        for (nth, (key, place)) in self.places.iter().enumerate() {
+            if nth > 0 {
+                into.push(b',');
+            }
+            write_json(into, key);
+            into.push(b':');
+            into.extend_from_slice(&self.text[place.clone()]);
+        }
     }
 }
 
 impl Reply {
     /// All went well, and `data` came of it.
     pub(crate) fn new(message: &str, data: impl Serialize) -> Self {
-        let members = vec![
-            ("status", Member::Tree("success".into())),
-            ("success", Member::Tree(true.into())),
-            ("data", Member::written(&data)),
-            ("error", Member::Tree(Value::Null)),
-            ("message", Member::Tree(message.into())),
-        ];
-        let metadata = vec![("status_code", Member::Tree(200.into()))];
-        let (members, metadata) = (Members(members), Members(metadata));
+        let mut members = Members::with_capacity(MEMBERS_BYTES);
+        members.set("status", &"success");
+        members.set("success", &true);
+        members.set("data", &data);
+        members.set("error", &());
+        members.set("message", &message);
+        let mut metadata = Members::with_capacity(METADATA_BYTES);
+        metadata.set("status_code", &200);
         Self { members, metadata, correlation_id: None }
     }
 
     /// A flat member.
-    pub(super) fn flat(mut self, key: &'static str, value: impl Into<Value>) -> Self {
-        self.members.set(key, Member::Tree(value.into()));
+    pub(super) fn flat(mut self, key: &'static str, value: impl Serialize) -> Self {
+        self.members.set(key, &value);
         self
     }
 
     /// The flat member of the stamp itself.
-    pub(super) fn stamp_data(mut self, row: &Row) -> Self {
-        self.members.set("stamp_data", Member::written(&StampData(row)));
-        self
+    pub(super) fn stamp_data(self, row: &Row) -> Self {
+        self.flat("stamp_data", StampData(row))
     }
 
     /// A member of the envelope's metadata.
-    pub(super) fn noting(mut self, key: &'static str, value: impl Into<Value>) -> Self {
-        self.metadata.set(key, Member::Tree(value.into()));
+    pub(super) fn noting(mut self, key: &'static str, value: impl Serialize) -> Self {
+        self.metadata.set(key, &value);
         self
     }
 
@@ -97,26 +108,26 @@ impl Reply {
 
     /// To whom it goes.
     pub(crate) fn to(mut self, correlation_id: Option<String>) -> Self {
-        self.metadata.set("correlation_id", Member::Tree(correlation_id.clone().into()));
+        self.metadata.set("correlation_id", &correlation_id);
         self.correlation_id = correlation_id;
         self
     }
-}
 
-impl Serialize for Reply {
-    fn serialize<S: Serializer>(&self, into: S) -> Result<S::Ok, S::Error> {
-        let mut object = into.serialize_map(Some(self.members.0.len() + 1))?;
-        for (key, value) in &self.members.0 {
-            object.serialize_entry(key, value)?;
-        }
-        object.serialize_entry("metadata", &self.metadata)?;
-        object.end()
+    fn to_text(&self) -> Vec<u8> {
+        let bytes = self.members.text.len() + self.metadata.text.len() + KEYS_BYTES;
+        let mut text = Vec::with_capacity(bytes);
+        text.push(b'{');
+        self.members.write(&mut text);
+        text.extend_from_slice(br#","metadata":{"#);
+        self.metadata.write(&mut text);
+        text.extend_from_slice(b"}}");
+        text
     }
 }
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        let mut response = json_response(&self);
+        let mut response = response_of(self.to_text());
         if let Some(id) = correlation_header(self.correlation_id.as_deref()) {
             response.headers_mut().insert(CORRELATION, id);
         }
@@ -124,10 +135,19 @@ impl IntoResponse for Reply {
     }
 }
 
+fn write_json(into: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(into, value).expect("text keys and trees can always be written");
+}
+
+fn response_of(json: Vec<u8>) -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response()
+}
+
 /// A body of text keys and trees as a response of its own.
 pub(crate) fn json_response(body: &impl Serialize) -> Response {
-    let text = serde_json::to_vec(body).expect("text keys and trees can always be written");
-    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
+    let mut text = Vec::new();
+    write_json(&mut text, body);
+    response_of(text)
 }
 
 /// Milliseconds since `started`, to the microsecond.
@@ -187,6 +207,8 @@ impl StampData<'_> {
     /// nanoseconds, and no Z.
     fn time(&self) -> Option<Time> {
         let own = self.0.stamp_data.get("timestamp").and_then(Value::as_str);
+        // As nearly always.
+        let own = own.filter(|own| own.as_bytes() != self.0.created_at.to_rfc3339());
         let precise = own.filter(|own| own.ends_with('Z')).and_then(Timestamp::parse);
         (own.is_none() || precise.is_some())
             .then(|| Time::from(precise.unwrap_or(self.0.created_at)))
