@@ -10,6 +10,7 @@ pub mod loopback;
 pub mod metrics;
 pub mod notify;
 pub mod port;
+pub mod road;
 pub mod rooted;
 pub mod secret;
 pub mod signal;

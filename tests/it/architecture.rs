@@ -98,7 +98,7 @@ const REACH: &[(&str, &[&str])] = &[
     ("notify", &["watch::os"]),
     ("prometheus", &["runtime::metrics"]),
     ("rdkafka", &["sink::kafka", "adapter"]),
-    ("reqwest", &["sink::bridge", "enrich"]),
+    ("reqwest", &["sink::bridge", "enrich", "runtime::road"]),
     ("rusqlite", &["spool"]),
     ("sd_notify", &["runtime::notify"]),
     ("serde_yaml_ng", &["cli::contracts"]),

@@ -226,10 +226,7 @@ fn an_agent_can_be_asked_by_itself() {
 #[test]
 fn a_road_in_the_clear_or_with_a_secret_in_it_is_refused() {
     for (url, why) in [
-        (
-            "http://tree.example:8058",
-            "use the url: plain http to a service that is not on loopback",
-        ),
+        ("http://tree.example:8058", "use the url: plain http to a host that is not on loopback"),
         ("https://me:secret@tree.example", "understand the url"),
         ("tree", "understand the url"),
     ] {
