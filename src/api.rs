@@ -1,7 +1,7 @@
 //! The stamping API over HTTP: routes, wire types and the wording of replies.
 //!
-//! One router serves clients of four layouts: every JSON reply of a stamping route carries an envelope
-//! and flat members, at the root and below [`PREFIX`]. Promises: a reply says what is held, never a
+//! One set of routes serves clients of four layouts: every JSON reply of a stamping route carries an
+//! envelope and flat members, at the root and below [`PREFIX`]. Promises: a reply says what is held, never a
 //! default in its place; a 200 for a stamp means that it is durable; of the same content any number
 //! of times there is one stamp, and every caller gets that one; whatever a client sends, it gets a
 //! problem with the right status, and its neighbours in a batch are stamped. Large bodies are bounded
@@ -50,7 +50,7 @@ use self::routes::{batch, hash, health, metrics, namespace, protocol, root, stam
 use self::usage::Usage;
 use crate::enrich::Enricher;
 use crate::runtime::clock::Clock;
-use crate::runtime::http::Bearer;
+use crate::runtime::http::{Answers, Bearer};
 use crate::runtime::metrics::Metrics;
 
 /// Where the routes are, beside the root.
@@ -156,9 +156,37 @@ impl State {
 /// A stamping route: the operation's name, where it is, and what answers there.
 type Route = (&'static str, &'static str, MethodRouter<Api>);
 
-/// The routes, at the root and below [`PREFIX`].
-pub fn router(state: State) -> Router {
-    let api = Arc::new(state);
+/// What answers: the routes, at the root and below [`PREFIX`].
+///
+/// Echoes the caller's id on whatever is replied, and counts what went wrong: around the router, since
+/// each layer in it costs a request four allocations.
+#[derive(Clone)]
+pub struct Stamping {
+    router: Router,
+    api: Api,
+}
+
+impl Stamping {
+    /// The routes over this state.
+    pub fn new(state: State) -> Self {
+        let api = Arc::new(state);
+        Self { router: router(Arc::clone(&api)), api }
+    }
+}
+
+impl Answers for Stamping {
+    async fn answer(&self, request: Request) -> Response {
+        let id = request.headers().get(&CORRELATION).cloned();
+        let mut response = self.router.answer(request).await;
+        if let Some(code) = response.extensions().get::<Code>() {
+            self.api.counts.failed(*code);
+        }
+        return_id(&mut response, id);
+        response
+    }
+}
+
+fn router(api: Api) -> Router {
     let mut stamping = Router::new();
     for (_, at, answers) in stamping_routes() {
         // Not nested: to strip a prefix costs every request a new address.
@@ -174,7 +202,6 @@ pub fn router(state: State) -> Router {
         .merge(api.streams.clone().map(streams::router).unwrap_or_default())
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
-        .layer(middleware::from_fn_with_state(Arc::clone(&api), attend))
         .with_state(api)
 }
 
@@ -250,19 +277,4 @@ pub(crate) async fn admit(
         return Problem::new(Code::Unauthorized, message).into_response();
     }
     next.run(request).await
-}
-
-/// Echoes the caller's id on whatever is replied, and counts what went wrong.
-async fn attend(
-    axum::extract::State(api): axum::extract::State<Api>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let id = request.headers().get(&CORRELATION).cloned();
-    let mut response = next.run(request).await;
-    if let Some(code) = response.extensions().get::<Code>() {
-        api.counts.failed(*code);
-    }
-    return_id(&mut response, id);
-    response
 }

@@ -130,7 +130,7 @@ pub async fn start(
     }
     figures::start(desk, publisher, &metrics, supervisor);
     let http = http::Config { refuse: api::refuse, ..stages.http };
-    let serving = http::serve(listener, api::router(state), http, supervisor.token());
+    let serving = http::serve(listener, api::Stamping::new(state), http, supervisor.token());
     supervisor.spawn("http listener", serving);
     tracing::info!(%address, "the stamping API is served");
     Ok(())

@@ -47,9 +47,9 @@ pub(super) fn start(
     if let Some(token) = &config.token {
         state = state.guarded(Bearer::open(token.clone())?);
     }
-    let router = api::router(state);
+    let routes = api::Stamping::new(state);
     let http = http::Config { refuse: api::refuse, ..config.http.clone() };
-    supervisor.spawn("stamping API", http::serve(listener, router, http, supervisor.token()));
+    supervisor.spawn("stamping API", http::serve(listener, routes, http, supervisor.token()));
     warn_of_open_door("[api]", config.token.is_none(), address);
     tracing::info!(%address, "the stamping API listens");
     Ok(address)

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::backend::Outage;
+use super::operations;
 use super::problem::Code;
 use crate::runtime::metrics::{Counter, Counters, Histogram, Histograms, Metrics};
 
@@ -16,7 +17,7 @@ const QUESTIONS: [&str; 3] = ["stamp", "find", "page"];
 pub(super) struct Counts {
     stamps: Counter,
     hashing: Histogram,
-    operations: Histograms<1>,
+    operations: [(&'static str, Histogram); 7],
     errors: Counters<1>,
     questions: Counters<2>,
     asking: Histograms<1>,
@@ -26,15 +27,16 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) fn new(metrics: &Metrics) -> Self {
+        let took = metrics.seconds_by(
+            "stamp_operation_duration_seconds",
+            "Time from a request to its reply, by route.",
+            ["operation"],
+        );
         Self {
             stamps: metrics.counter("stamps_created_total", "Contents stamped for the first time."),
             hashing: metrics
                 .seconds("hash_generation_duration_seconds", "Time to hash what was sent."),
-            operations: metrics.seconds_by(
-                "stamp_operation_duration_seconds",
-                "Time from a request to its reply, by route.",
-                ["operation"],
-            ),
+            operations: operations().map(|(name, _)| (name, took.of([name]))),
             errors: metrics.counters(
                 "operation_errors_total",
                 "Requests that were answered with a problem, by its code.",
@@ -66,7 +68,9 @@ impl Counts {
 
     /// A route has its reply.
     pub(super) fn done(&self, operation: &str, since: Instant) {
-        self.operations.of([operation]).observe(since.elapsed().as_secs_f64());
+        let took = self.operations.iter().find(|(name, _)| *name == operation);
+        let (_, took) = took.expect("every stamping route is among the operations");
+        took.observe(since.elapsed().as_secs_f64());
     }
 
     /// A request was answered with a problem.

@@ -63,8 +63,10 @@ impl Members {
             if nth > 0 {
                 into.push(b',');
             }
-            write_json(into, key);
-            into.push(b':');
+            // Keys are words of the code: there is nothing to escape.
+            into.push(b'"');
+            into.extend_from_slice(key.as_bytes());
+            into.extend_from_slice(b"\":");
             into.extend_from_slice(&self.text[place.clone()]);
         }
     }

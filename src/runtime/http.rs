@@ -1,4 +1,4 @@
-//! HTTP/1.1 on a listener, for a router that may trust what reaches it.
+//! HTTP/1.1 on a listener, for routes that may trust what reaches them.
 //!
 //! Holds the loop over connections and what every request must pass before a route sees it: its head
 //! came in time, its Host is one of ours, no foreign page sent it, its peer keeps to the rate, its body
@@ -98,22 +98,35 @@ impl Default for Config {
     }
 }
 
-/// Who sent a request; among its extensions.
+/// Who sends the requests of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
+struct Peer(SocketAddr);
 
-/// Serves `router` on `listener` until `stop`, then lets running requests end.
+/// What answers the requests that were let in.
+pub trait Answers: Send + Sync + 'static {
+    /// The reply to one; also what goes wrong is one.
+    fn answer(&self, request: Request) -> impl Future<Output = Response> + Send;
+}
+
+impl Answers for Router {
+    async fn answer(&self, request: Request) -> Response {
+        let Ok(response) = TowerToHyperService::new(self.clone()).call(request).await;
+        response
+    }
+}
+
+/// Serves `routes` on `listener` until `stop`, then lets running requests end.
 ///
 /// # Errors
 /// When the listener itself fails. What a client does wrong ends its connection and nothing else.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    routes: impl Answers,
     config: Config,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let seats = Arc::new(Semaphore::new(config.connections_max));
-    let service = Service { router, gate: Arc::new(Gate::new(&config)), config: Arc::new(config) };
+    let service = Arc::new(Service { routes, gate: Gate::new(&config), config });
     let mut connections = JoinSet::new();
     loop {
         // All arms are cancel-safe: a seat that was taken and not used is given back by its drop.
@@ -122,7 +135,9 @@ pub async fn serve(
             Some(ended) = connections.join_next() => note(ended),
             accepted = accept(&listener, &seats) => match accepted? {
                 Some((stream, peer, seat)) => {
-                    let served = service.clone().converse(stream, Peer(peer), seat, stop.clone());
+                    // A token of its own: all connections look at it each time one of them moves.
+                    let stop = stop.child_token();
+                    let served = Arc::clone(&service).converse(stream, Peer(peer), seat, stop);
                     connections.spawn(served);
                 }
                 None => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -180,18 +195,17 @@ async fn drain(mut connections: JoinSet<()>, patience: Duration) {
     }
 }
 
-/// What one connection is served by; clones share it.
-#[derive(Clone)]
-struct Service {
-    router: Router,
-    gate: Arc<Gate>,
-    config: Arc<Config>,
+/// What the connections are served by.
+struct Service<A> {
+    routes: A,
+    gate: Gate,
+    config: Config,
 }
 
-impl Service {
+impl<A: Answers> Service<A> {
     /// Serves one connection to its end, or to the end of the running request after `stop`.
     async fn converse(
-        self,
+        self: Arc<Self>,
         stream: TcpStream,
         peer: Peer,
         _seat: OwnedSemaphorePermit,
@@ -203,8 +217,9 @@ impl Service {
         let header_timeout = self.config.header_timeout;
         let unread = Unread::default();
         let left = unread.clone();
-        let answer =
-            service_fn(move |request| Box::pin(self.clone().answer(request, peer, left.clone())));
+        let answer = service_fn(move |request| {
+            Box::pin(Arc::clone(&self).answer(request, peer, left.clone()))
+        });
         let mut connection = http1::Builder::new()
             .timer(HeadTimer::default())
             .header_read_timeout(header_timeout)
@@ -223,21 +238,19 @@ impl Service {
     }
 
     async fn answer(
-        self,
+        self: Arc<Self>,
         request: Request<Incoming>,
         peer: Peer,
         unread: Unread,
     ) -> Result<Response, Infallible> {
         unread.forget();
-        if let Err(refusal) = self.gate.admit(&request, peer, Instant::now()) {
+        let now = Instant::now();
+        if let Err(refusal) = self.gate.admit(&request, peer, now) {
             tracing::debug!(peer = %peer.0, %refusal, "refused a request");
             unread.note(request.body());
             return Ok((self.config.refuse)(&refusal, request.headers()));
         }
-        let (mut head, incoming) = request.into_parts();
-        head.extensions.insert(peer);
-        let body = Watched::new(incoming, unread, &self.config);
-        let request = Request::from_parts(head, Body::new(body));
-        TowerToHyperService::new(self.router).call(request).await
+        let watched = |body| Body::new(Watched::new(body, unread, &self.config, now));
+        Ok(self.routes.answer(request.map(watched)).await)
     }
 }

@@ -57,10 +57,10 @@ impl Server {
     async fn start_with(state: State, config: http::Config) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = api::router(state);
+        let routes = api::Stamping::new(state);
         let config = http::Config { refuse: api::refuse, ..config };
         #[expect(clippy::disallowed_methods, reason = "ends with the runtime of the test")]
-        tokio::spawn(serve(listener, router, config, CancellationToken::new()));
+        tokio::spawn(serve(listener, routes, config, CancellationToken::new()));
         Self(address)
     }
 

@@ -70,9 +70,9 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(inner: Incoming, unread: Unread, config: &Config) -> Self {
+    pub(super) fn new(inner: Incoming, unread: Unread, config: &Config, started: Instant) -> Self {
         let (pace, bytes_max) = (config.pace, config.body_bytes_max);
-        Self { inner, unread, pace, bytes_max, started: Instant::now(), bytes: 0, deadline: None }
+        Self { inner, unread, pace, bytes_max, started, bytes: 0, deadline: None }
     }
 
     /// When the next frame must have come.
