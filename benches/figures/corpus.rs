@@ -68,10 +68,13 @@ fn grow(root: &Path) {
 /// The unpacked crates of Cargo.lock, in its order.
 fn crate_sources() -> Vec<PathBuf> {
     let metadata = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--locked", "--offline"])
+        // Crates of other systems are among them, which a build on this one does not fetch.
+        .args(["metadata", "--format-version=1", "--locked"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
-        .expect("cargo tells its metadata");
+        .expect("cargo runs");
+    let why = String::from_utf8_lossy(&metadata.stderr);
+    assert!(metadata.status.success(), "cargo does not tell its metadata: {why}");
     let metadata: serde_json::Value =
         serde_json::from_slice(&metadata.stdout).expect("the metadata is JSON");
     let packages = metadata["packages"].as_array().expect("the metadata lists packages");
