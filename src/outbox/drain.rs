@@ -18,9 +18,9 @@ use crate::store::address::Address;
 use crate::store::outbox::{Answer, Ask, ENTRIES_MAX, Gone, Load, Outbox, Piece, runs};
 use crate::sync::backoff::Backoff;
 
-/// How long what is confirmed may stay in the outbox, so that it is taken out beside the next batch and
-/// does not stand in its way.
-const TIDY_AFTER: Duration = Duration::from_millis(5);
+/// How long what is confirmed may stay in the outbox, so that what several batches held is taken out
+/// together, beside the next one, and does not stand in its way.
+const TIDY_AFTER: Duration = Duration::from_millis(10);
 /// How long taking out what is confirmed may take once publishing has ended.
 const LAST_ASK: Duration = Duration::from_secs(1);
 
@@ -180,7 +180,7 @@ impl Drain {
         self.turn(Road::Open);
         let mut lanes = self.laid();
         let now = Instant::now();
-        let tidy = !lanes.is_empty() || self.tidy_at.is_some_and(|at| at <= now);
+        let tidy = self.tidy_at.is_some_and(|at| at <= now);
         let ask = self.tenure.ask(&mut self.gone, tidy, now);
         if ask.is_some() {
             self.tidy_at = None;
