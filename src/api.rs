@@ -160,7 +160,6 @@ type Route = (&'static str, &'static str, MethodRouter<Api>);
 ///
 /// Echoes the caller's id on whatever is replied, and counts what went wrong: around the router, since
 /// each layer in it costs a request four allocations.
-#[derive(Clone)]
 pub struct Stamping {
     router: Router,
     api: Api,

@@ -55,7 +55,7 @@ impl Road {
     pub(super) fn client(&self) -> Result<Client, Rung> {
         let ca_file = self.config.ca_file.as_deref();
         let builder = road::client(ca_file)
-            .map_err(untrusted)?
+            .map_err(|error| untrusted(&error))?
             .connect_timeout(self.config.connect_timeout)
             .timeout(self.config.timeout)
             .pool_max_idle_per_host(1);
@@ -83,12 +83,12 @@ impl Road {
     }
 
     fn trust(&self) -> Result<rustls::ClientConfig, Rung> {
-        client_config(self.config.ca_file.as_deref()).map_err(untrusted)
+        client_config(self.config.ca_file.as_deref()).map_err(|error| untrusted(&error))
     }
 }
 
-fn untrusted(error: TrustError) -> Rung {
-    Rung::park(Height::Tls, format!("[bridge] {}", chain(&error)))
+fn untrusted(error: &TrustError) -> Rung {
+    Rung::park(Height::Tls, format!("[bridge] {}", chain(error)))
 }
 
 #[cfg(test)]
