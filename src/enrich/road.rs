@@ -125,6 +125,12 @@ mod tests {
             let config = Config { url: url.to_owned(), ..Config::default() };
             assert_eq!(url_of(&config).ok().as_ref().map(Url::as_str), asked, "{url}");
         }
+        let open = Config {
+            url: "http://tree:8058".to_owned(),
+            allow_insecure: true,
+            ..Config::default()
+        };
+        assert!(url_of(&open).is_ok());
     }
 
     #[test]

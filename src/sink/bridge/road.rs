@@ -97,8 +97,12 @@ mod tests {
     use crate::runtime::secret::Secret;
 
     fn parse(url: &str) -> Result<Road, BridgeError> {
+        parse_with(url, false)
+    }
+
+    fn parse_with(url: &str, allow_insecure: bool) -> Result<Road, BridgeError> {
         let token = Some(Secret::env("TOKEN", "secret"));
-        Road::parse(&Config { url: url.to_owned(), token, ..Config::default() })
+        Road::parse(&Config { url: url.to_owned(), token, allow_insecure, ..Config::default() })
     }
 
     #[test]
@@ -107,6 +111,7 @@ mod tests {
         let found = record("https://bridge.example/stampd/");
         assert_eq!(found.as_deref(), Ok("https://bridge.example/stampd/api/v1/streams"));
         assert_eq!(record("http://bridge.example"), Err(UnsafeUrl::Insecure.into()));
+        assert!(parse_with("http://bridge.example", true).is_ok());
         let unarmed = Config { url: "https://bridge.example".to_owned(), ..Config::default() };
         assert_eq!(Road::parse(&unarmed).map(|road| road.record()), Err(BridgeError::NoToken));
     }
