@@ -48,7 +48,7 @@ fn percent_of(used: Duration, passed: Duration) -> f64 {
 
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    time.try_into().expect("a clock that begins with the process is never negative")
 }
 
 #[cfg(test)]
